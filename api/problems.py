@@ -1,0 +1,111 @@
+"""Every answer that is no success: problem documents (RFC 9457), and the one table from `Failure`.
+
+A slug says what happened and brings status and title. 5xx carries no detail.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from mail import errors
+from mail.errors import Failure
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+KINDS: Final[Mapping[str, tuple[int, str]]] = {
+    "malformed-request": (400, "The request cannot be read"),
+    "bad-query": (400, "The query is not valid"),
+    "cursor-mismatch": (400, "The cursor does not belong to this list"),
+    "not-signed-in": (401, "Sign in first"),
+    "bad-credentials": (401, "Wrong user name or password"),
+    "not-permitted": (403, "This is not permitted"),
+    "csrf-failed": (403, "The request was made by another site"),
+    "not-found": (404, "There is nothing here"),
+    "method-not-allowed": (405, "This method is not possible here"),
+    "too-slow": (408, "The request came too slowly"),
+    "name-taken": (409, "The name is in use"),
+    "domain-in-use": (409, "The domain is still needed"),
+    "body-too-large": (413, "The body is too large"),
+    "unsupported-media-type": (415, "The body is of another kind than is taken here"),
+    "wrong-host": (421, "This server does not have that name"),
+    "invalid-body": (422, "The request body is not valid"),
+    "weak-password": (422, "The password is too weak"),
+    "rate-limited": (429, "Too many requests"),
+    "header-too-large": (431, "A header field is too large"),
+    "internal-error": (500, "A fault of this server"),
+    "busy": (503, "The server is busy; try again"),
+    "over-quota": (507, "The mailbox is full"),
+}
+
+FAILURES: Final[Mapping[type[Failure], str]] = {
+    errors.BadAddress: "invalid-body",
+    errors.BadCredentials: "bad-credentials",
+    errors.BadName: "invalid-body",
+    errors.InUse: "domain-in-use",
+    errors.MessageDamaged: "internal-error",
+    errors.MessageTooLarge: "body-too-large",
+    errors.NameTaken: "name-taken",
+    errors.NoSuchMessage: "not-found",
+    errors.NotFound: "not-found",
+    errors.NotOurDomain: "not-found",
+    errors.NotPermitted: "not-permitted",
+    errors.OverQuota: "over-quota",
+    errors.StorageBusy: "busy",
+    errors.StorageFull: "busy",
+    errors.TooMany: "rate-limited",
+    errors.UnknownRecipient: "not-found",
+    errors.WeakPassword: "weak-password",
+}
+
+# Raised only while octets of a message are taken in.
+CANNOT_OCCUR: Final[frozenset[type[Failure]]] = frozenset({errors.BadContent})
+
+
+class Problem(Exception):
+    """An answer that is no success. `errors` pair a JSON pointer into the body with a text."""
+
+    def __init__(
+        self,
+        slug: str,
+        detail: str = "",
+        *,
+        errors: Sequence[tuple[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(slug)
+        self.slug = slug
+        self.status, self.title = KINDS[slug]
+        self.detail = detail
+        self.errors = errors
+        self.headers = dict(headers or {})
+        if self.status == 401:
+            # RFC 9110 section 15.5.2: a 401 names a way to sign in.
+            self.headers["WWW-Authenticate"] = 'Bearer realm="restante"'
+
+    def document(self, *, instance: str | None, request_id: str) -> bytes:
+        """The body of the answer; `instance` is the path that was asked for, where one was."""
+        members: dict[str, object] = {
+            "type": f"/problems/{self.slug}",
+            "title": self.title,
+            "status": self.status,
+        }
+        if self.detail and self.status < 500:
+            members["detail"] = self.detail
+        if instance is not None:
+            members["instance"] = instance
+        members |= {"code": self.slug, "request_id": request_id}
+        if self.errors:
+            members["errors"] = [{"pointer": at, "detail": text} for at, text in self.errors]
+        return json.dumps(members, separators=(",", ":")).encode("ascii")
+
+
+def of_failure(failure: Failure) -> Problem:
+    """What a Failure means to a client."""
+    wait = failure.facts.get("retry_after_s")
+    return Problem(
+        FAILURES.get(type(failure), "internal-error"),
+        failure.public,
+        headers={} if wait is None else {"Retry-After": str(wait)},
+    )

@@ -1,0 +1,160 @@
+"""What goes out for a request: its response or problem document, and its line in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from api.call import Blocks, Reply
+from api.models import Answer
+from api.problems import MEDIA_TYPE, Problem
+from mail.errors import Failure
+from net.limits import Peer
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Trail:
+    """What the log will say about a request."""
+
+    peer: Peer
+    request_id: str
+    began: float
+    status: int | None = None
+    account: int | None = None
+    why: str | None = None  # the slug of a problem
+    facts: dict[str, object] = field(default_factory=dict)
+    cut: str | None = None  # why the connection was cut
+    fault: BaseException | None = None  # that a person should look at
+
+
+TRAIL: Final = web.RequestKey("trail", Trail)
+
+
+class Stream(web.StreamResponse):
+    """A response whose body is read while it is sent."""
+
+    def __init__(self, blocks: Blocks, headers: dict[str, str]) -> None:
+        super().__init__(headers=headers)
+        self.content_length = blocks.size
+        self.blocks = blocks
+
+
+def begin(request: web.Request) -> Trail:
+    """The trail of a request, with an id that its client may have chosen."""
+    wished = request.headers.get("X-Request-Id", "")
+    trail = Trail(
+        peer=Peer.of(request.get_extra_info("peername")),
+        request_id=wished if re.fullmatch("[A-Za-z0-9-]{1,64}", wished) else new_request_id(),
+        began=asyncio.get_running_loop().time(),
+    )
+    # aiohttp runs each request in a context of its own.
+    structlog.contextvars.bind_contextvars(request_id=trail.request_id)
+    request[TRAIL] = trail
+    return trail
+
+
+def new_request_id() -> str:
+    return secrets.token_hex(8)
+
+
+def response_to(request: web.Request, reply: Reply) -> web.StreamResponse:
+    body = reply.body.octets() if isinstance(reply.body, Answer) else reply.body
+    etag = reply.etag
+    if reply.versioned and isinstance(body, bytes):
+        etag = hashlib.sha256(body).hexdigest()[:32]
+    headers = dict(reply.headers)
+    if etag is not None:
+        headers["ETag"] = f'"{etag}"'
+        if any(known.value in (etag, "*") for known in request.if_none_match or ()):
+            return web.Response(status=304, headers=headers)
+    headers["Content-Type"] = reply.content_type
+    if isinstance(body, Blocks):
+        return Stream(body, headers)
+    return web.Response(body=body, headers=headers)
+
+
+def refusal(request: web.Request, problem: Problem) -> web.StreamResponse:
+    trail = request[TRAIL]
+    trail.why = problem.slug
+    return web.Response(
+        status=problem.status,
+        body=problem.document(instance=request.rel_url.raw_path, request_id=trail.request_id),
+        headers=problem.headers | {"Content-Type": MEDIA_TYPE},
+    )
+
+
+async def dress(request: web.Request, response: web.StreamResponse) -> None:
+    """Signal of aiohttp, which has put its name and version into every response by then."""
+    response.headers.popall("Server", None)
+    response.headers.update(header_fields(request[TRAIL].request_id))
+
+
+def header_fields(request_id: str) -> dict[str, str]:
+    """Those of every answer."""
+    return {
+        "Cache-Control": "no-store",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "X-Request-Id": request_id,
+    }
+
+
+async def send(request: web.Request, response: web.StreamResponse, *, stall_s: float) -> None:
+    """Sends all of it or cuts the connection, so that no part can be taken for the whole.
+
+    A client that takes nothing for `stall_s` is not waited for.
+    """
+    if request.writer.output_size:
+        return cut(request, "fault")  # that came after a part of another response
+    trail = request[TRAIL]
+    trail.status = response.status
+    try:
+        async with asyncio.timeout(stall_s) as deadline:
+            await response.prepare(request)
+            if isinstance(response, Stream) and request.method != "HEAD":
+                async for block in response.blocks.read():
+                    await response.write(block)
+                    deadline.reschedule(asyncio.get_running_loop().time() + stall_s)
+            await response.write_eof()
+    except TimeoutError:
+        cut(request, "write stall")
+    except ConnectionError:
+        cut(request, "lost")
+    except Failure as failure:
+        trail.fault, trail.facts = failure, failure.facts
+        cut(request, "message broken off")
+
+
+def cut(request: web.Request, why: str) -> None:
+    request[TRAIL].cut = why
+    if request.transport:
+        request.transport.abort()
+
+
+def log_line(request: web.Request) -> None:
+    """`request_id` comes from the context, as in every line that a request causes."""
+    trail = request[TRAIL]
+    resource = request.match_info.route.resource
+    fields = {
+        "method": request.method,
+        "path": resource.canonical if resource else None,
+        "status": trail.status,
+        "ms": round((asyncio.get_running_loop().time() - trail.began) * 1000),
+        "peer": trail.peer.ip,
+        "account": trail.account,
+        "why": trail.why,
+        "cut": trail.cut,
+        "facts": trail.facts or None,
+        "exc_info": trail.fault,
+    }
+    level = log.error if trail.fault else log.warning if (trail.status or 0) >= 500 else log.info
+    level("api.request", **{name: value for name, value in fields.items() if value is not None})

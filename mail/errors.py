@@ -1,0 +1,96 @@
+"""Every expected way to fail. Each front end has one table from these to its own replies."""
+
+from __future__ import annotations
+
+
+class Failure(Exception):
+    """An expected refusal. `public` may be shown to any stranger; `facts` go to the log."""
+
+    temporary = False
+
+    def __init__(self, public: str, **facts: object) -> None:
+        super().__init__(public)
+        self.public = public
+        self.facts = facts
+
+
+class BadAddress(Failure):
+    """The text is not a mail address or domain (RFC 5321 section 4.1.2)."""
+
+
+class UnknownRecipient(Failure):
+    """The domain is ours, the address is not."""
+
+
+class NotOurDomain(Failure):
+    """The recipient's domain is not hosted here: accepting it would be relaying."""
+
+
+class OverQuota(Failure):
+    """One of the maildrops has no room for this message."""
+
+    temporary = True
+
+
+class MessageTooLarge(Failure):
+    """More octets than the configured largest message."""
+
+
+class BadContent(Failure):
+    """Octets that cannot be stored and served unchanged: a NUL in the header, an endless line."""
+
+
+class TooMany(Failure):
+    """A limit of rate or number is reached. `retry_after_s` in `facts` says when to come back."""
+
+    temporary = True
+
+
+class StorageBusy(Failure):
+    """The store cannot do it now; the same request may succeed later."""
+
+    temporary = True
+
+
+class StorageFull(Failure):
+    """No room on the disk for more mail."""
+
+    temporary = True
+
+
+class MessageDamaged(Failure):
+    """Stored octets do not match their checksum, so they are not served."""
+
+    temporary = True
+
+
+class BadCredentials(Failure):
+    """Unknown user, wrong secret or closed account: one answer for all."""
+
+
+class NotPermitted(Failure):
+    """Known who it is, and it may not."""
+
+
+class NoSuchMessage(Failure):
+    """No message of that id or number in this maildrop."""
+
+
+class NotFound(Failure):
+    """No user, domain or address of that name."""
+
+
+class NameTaken(Failure):
+    """The name of a new user, domain or address is in use."""
+
+
+class InUse(Failure):
+    """Cannot be removed while something else needs it."""
+
+
+class BadName(Failure):
+    """Not a login: the text says what one looks like."""
+
+
+class WeakPassword(Failure):
+    """A new password that is too easy to guess."""

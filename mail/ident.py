@@ -1,0 +1,79 @@
+"""`UniqueId`: made once when a message arrives; its POP3 UIDL, API id, body id and log key.
+
+A ULID: 48 bits of milliseconds, then 80 random bits, shown as 26 lower-case Crockford base-32
+characters. The clock only orders; uniqueness rests on the random bits alone.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_VALUES = {character: value for value, character in enumerate(_ALPHABET)}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+UID_LENGTH = 26
+ROW_ID_LENGTH = 11
+
+
+def _encode(number: int, length: int) -> str:
+    return "".join(_ALPHABET[number >> shift & 31] for shift in range(5 * (length - 1), -1, -5))
+
+
+def _decode(text: str, length: int) -> int:
+    if len(text) != length:
+        raise ValueError(f"an id has {length} characters")
+    number = 0
+    for character in text:
+        if character not in _VALUES:
+            raise ValueError("an id is made of Crockford base-32 characters")
+        number = number << 5 | _VALUES[character]
+    return number
+
+
+def _milliseconds(at: datetime) -> bytes:
+    return ((at - _EPOCH) // _MILLISECOND).to_bytes(6, "big")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class UniqueId:
+    """16 octets, ordered by the moment of arrival."""
+
+    octets: bytes
+
+    @classmethod
+    def new(cls, at: datetime) -> UniqueId:
+        return cls(_milliseconds(at) + secrets.token_bytes(10))
+
+    @classmethod
+    def first_of(cls, at: datetime) -> UniqueId:
+        """The lowest id that an arrival at this moment could have."""
+        return cls(_milliseconds(at) + bytes(10))
+
+    @classmethod
+    def parse(cls, text: str) -> UniqueId:
+        """Reads the exact form that `str` writes. Raises ValueError for any other text."""
+        number = _decode(text, UID_LENGTH)
+        if number >> 128:
+            raise ValueError("an id has 128 bits")
+        return cls(number.to_bytes(16, "big"))
+
+    def __str__(self) -> str:
+        return _encode(int.from_bytes(self.octets, "big"), UID_LENGTH)
+
+
+def new_row_id() -> int:
+    """An id for a user, domain, address or session: random, 1 to 2^52 - 1."""
+    return secrets.randbelow(2**52 - 1) + 1
+
+
+def row_id_text(row_id: int) -> str:
+    """The form of a row id that the outside sees: 11 characters."""
+    return _encode(row_id, ROW_ID_LENGTH)
+
+
+def parse_row_id(text: str) -> int:
+    """The reverse of `row_id_text`. Raises ValueError."""
+    return _decode(text, ROW_ID_LENGTH)

@@ -1,0 +1,189 @@
+"""What one client may take: connections, their rate, octets in memory, failed sign-ins.
+
+Everything a stranger can make grow has its bound here. An IPv6 client counts by its /64.
+Times are monotonic seconds, handed in as `clock`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Clock = Callable[[], float]
+
+TABLE_KEYS = 100_000  # clients remembered at once; the one not seen for longest is forgotten
+RATE_WINDOW_S = 60
+ACCOUNT_CHARACTERS = 64  # of a name that was typed: a long one takes no more room than others
+FAILURE_DELAYS_S = (0, 1, 2, 4, 8)  # after the first, second, ... failure of one account and client
+FAILURES_FORGOTTEN_S = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other end of a connection."""
+
+    ip: str
+    port: int
+
+    @classmethod
+    def of(cls, sockname: object) -> Peer:
+        """From a transport's `peername`; a connection that is gone already has none."""
+        if isinstance(sockname, tuple) and len(sockname) >= 2:
+            return cls(str(sockname[0]).partition("%")[0], int(sockname[1]))
+        return cls("0.0.0.0", 0)  # noqa: S104 - stands for "unknown", nothing is bound to it
+
+    @property
+    def address(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+        """The address; an IPv4 one that came in by an IPv6 socket is IPv4 again."""
+        address = ipaddress.ip_address(self.ip)
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            return address.ipv4_mapped
+        return address
+
+    @property
+    def key(self) -> str:
+        """The bucket it counts in: IPv4 /32, IPv6 /64."""
+        address = self.address
+        if address.version == 4:
+            return str(address)
+        return str(ipaddress.ip_network((address, 64), strict=False))
+
+    def within(self, networks: Sequence[Network]) -> bool:
+        address = self.address
+        return any(address in network for network in networks)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a client may not come in, and when it is worth another try."""
+
+    reason: str
+    retry_after_s: int
+
+
+class Connections:
+    """Connections of one listener: how many in all and per client, and how many a minute.
+
+    Each `admit` that gives None is paired with one `release`.
+    """
+
+    def __init__(
+        self,
+        *,
+        total: int,
+        per_client: int | None = None,
+        per_minute: int | None = None,
+        exempt: Sequence[Network] = (),
+        clock: Clock,
+    ) -> None:
+        self._total = total
+        self._per_client = per_client
+        self._per_minute = per_minute
+        self._exempt = exempt
+        self._clock = clock
+        self._open: dict[str, int] = {}
+        self._open_total = 0
+        # Lists: an empty deque takes 760 octets, and there is one for each client.
+        self._recent: OrderedDict[str, list[float]] = OrderedDict()
+
+    @property
+    def open(self) -> int:
+        return self._open_total
+
+    def admit(self, peer: Peer) -> Refused | None:
+        """None lets the client in. Networks in `exempt` count in the total only."""
+        key = peer.key
+        exempt = peer.within(self._exempt)
+        if not exempt:
+            refused = self._over_rate(key) or self._over_share(key)
+            if refused:
+                return refused
+        if self._open_total >= self._total:
+            return Refused("too many connections", 10)
+        self._open_total += 1
+        if not exempt:
+            self._open[key] = self._open.get(key, 0) + 1
+        return None
+
+    def release(self, peer: Peer) -> None:
+        self._open_total -= 1
+        if peer.within(self._exempt):
+            return
+        key = peer.key
+        left = self._open.pop(key) - 1
+        if left:
+            self._open[key] = left
+
+    def _over_share(self, key: str) -> Refused | None:
+        if self._per_client is not None and self._open.get(key, 0) >= self._per_client:
+            return Refused("too many connections from your address", 10)
+        return None
+
+    def _over_rate(self, key: str) -> Refused | None:
+        if self._per_minute is None:
+            return None
+        now = self._clock()
+        recent = self._recent.setdefault(key, [])
+        self._recent.move_to_end(key)
+        if len(self._recent) > TABLE_KEYS:
+            self._recent.popitem(last=False)
+        del recent[: bisect_right(recent, now - RATE_WINDOW_S)]
+        if len(recent) == self._per_minute:
+            wait = math.ceil(recent[0] + RATE_WINDOW_S - now)
+            return Refused("too many new connections from your address", wait)
+        recent.append(now)
+        return None
+
+
+class OctetBudget:
+    """Octets of messages in memory, over all connections."""
+
+    def __init__(self, octets: int) -> None:
+        self._left = octets
+
+    def take(self, octets: int) -> bool:
+        """False when there are not that many left; nothing is taken then."""
+        if octets > self._left:
+            return False
+        self._left -= octets
+        return True
+
+    def give(self, octets: int) -> None:
+        self._left += octets
+
+
+class Failures:
+    """Failed sign-ins per account and client: each makes the next answer later, none locks."""
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
+        self._counts: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
+
+    def delay_s(self, account: str, peer: Peer) -> int:
+        """Seconds to wait before the next try of this client at this account is looked at."""
+        count = self._count(_failure_key(account, peer))
+        return FAILURE_DELAYS_S[min(count, len(FAILURE_DELAYS_S)) - 1] if count else 0
+
+    def add(self, account: str, peer: Peer) -> None:
+        key = _failure_key(account, peer)
+        self._counts[key] = (self._count(key) + 1, self._clock())
+        self._counts.move_to_end(key)
+        if len(self._counts) > TABLE_KEYS:
+            self._counts.popitem(last=False)
+
+    def forget(self, account: str, peer: Peer) -> None:
+        """After a success: this account's count for this client, and no other."""
+        self._counts.pop(_failure_key(account, peer), None)
+
+    def _count(self, key: tuple[str, str]) -> int:
+        count, last = self._counts.get(key, (0, 0.0))
+        return count if self._clock() - last <= FAILURES_FORGOTTEN_S else 0
+
+
+def _failure_key(account: str, peer: Peer) -> tuple[str, str]:
+    return account[:ACCOUNT_CHARACTERS], peer.key

@@ -1,0 +1,150 @@
+"""A certificate that can be replaced while serving.
+
+IN        paths of a certificate chain and its key, PEM
+OUT       `Certificate.context()`: a server-side SSLContext for a listener, TLS 1.2 or newer
+MAY       read those two files; write a new self-signed pair where there is none
+NEVER     load a pair into a context that is in service: a mismatched pair raises and leaves
+          that context unable to shake hands. A new one is built, checked, then swapped in
+FAILS     BadCertificate, with what is wrong with which file
+RFC       8446, 5246, 7301 (ALPN)
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import ssl
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+SELF_SIGNED_DAYS = 3650
+
+
+class BadCertificate(Exception):
+    """The pair cannot be served; the text says which file and why."""
+
+
+class Certificate:
+    """A pair of files, loaded. `reload` replaces it for every listener at once."""
+
+    def __init__(self, cert_file: Path, key_file: Path, *, clock: Callable[[], datetime]) -> None:
+        self._cert_file = cert_file
+        self._key_file = key_file
+        self._clock = clock
+        self._inner: dict[tuple[str, ...], ssl.SSLContext] = {}
+        self._fronts: dict[tuple[str, ...], ssl.SSLContext] = {}
+        self.leaf = self._load()
+
+    def context(self, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
+        """The context for a listener; its handshakes use the pair in force at that moment."""
+        if alpn not in self._fronts:
+            self._inner[alpn] = self._context(alpn)
+            front = self._context(alpn)
+            front.sni_callback = lambda ssl_object, _name, _front: self._point(ssl_object, alpn)
+            self._fronts[alpn] = front
+        return self._fronts[alpn]
+
+    def _point(self, ssl_object: ssl.SSLObject, alpn: tuple[str, ...]) -> None:
+        ssl_object.context = self._inner[alpn]
+
+    def reload(self) -> None:
+        """Reads the files again. On BadCertificate the pair in force stays."""
+        leaf = self._load()
+        self._inner = {alpn: self._context(alpn) for alpn in self._fronts}
+        self.leaf = leaf
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 as mail apps show it: `5A:1C:...`."""
+        return self.leaf.fingerprint(hashes.SHA256()).hex(":").upper()
+
+    @property
+    def days_left(self) -> int:
+        return (self.leaf.not_valid_after_utc - self._clock()).days
+
+    def _load(self) -> x509.Certificate:
+        """The leaf, after the pair was checked in a context of its own."""
+        self._context(())
+        try:
+            leaf = x509.load_pem_x509_certificate(self._cert_file.read_bytes())
+        except ValueError as error:
+            raise BadCertificate(f"{self._cert_file} holds no certificate in PEM") from error
+        if not leaf.not_valid_before_utc <= self._clock() <= leaf.not_valid_after_utc:
+            raise BadCertificate(
+                f"{self._cert_file} is valid from {leaf.not_valid_before_utc:%Y-%m-%d} "
+                f"to {leaf.not_valid_after_utc:%Y-%m-%d} only"
+            )
+        return leaf
+
+    def _context(self, alpn: tuple[str, ...]) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(CIPHERS)
+        context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+        context.num_tickets = 1
+        if alpn:
+            context.set_alpn_protocols(list(alpn))
+        try:
+            for file in (self._cert_file, self._key_file):
+                file.open("rb").close()  # load_cert_chain does not say which of them it misses
+            # A password, so that nobody is asked for one on the terminal.
+            context.load_cert_chain(self._cert_file, self._key_file, password="")
+        except ssl.SSLError as error:
+            raise BadCertificate(
+                f"{self._cert_file} and {self._key_file} are no matching pair in PEM "
+                "without a password"
+            ) from error
+        except OSError as error:
+            raise BadCertificate(
+                f"{error.filename or self._cert_file}: {error.strerror}"
+            ) from error
+        return context
+
+
+def make_self_signed(cert_file: Path, key_file: Path, *, hostname: str, now: datetime) -> None:
+    """Writes a new P-256 key and a certificate for `hostname` and loopback, unless both exist."""
+    if cert_file.exists() and key_file.exists():
+        return
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:64])])
+    names: list[x509.GeneralName] = [x509.DNSName(hostname), x509.DNSName("localhost")]
+    names += [x509.IPAddress(ipaddress.ip_address(ip)) for ip in ("127.0.0.1", "::1")]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=SELF_SIGNED_DAYS))
+        .add_extension(x509.SubjectAlternativeName(list(dict.fromkeys(names))), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(
+            x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    cert_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _write_new(
+        key_file,
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+        mode=0o400,
+    )
+    _write_new(cert_file, certificate.public_bytes(pem), mode=0o644)
+
+
+def _write_new(path: Path, octets: bytes, *, mode: int) -> None:
+    """A whole file or none, never readable by others in between."""
+    draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(octets)
+    draft.replace(path)

@@ -1,0 +1,327 @@
+"""One POP3 connection as a pure state machine: octets in, actions out (RFC 1939).
+
+The driver performs the actions in their order. Where `wants_input` is false after them, the last
+one is owed a report (`Close` excepted), and no further command is looked at before it comes.
+"""
+
+from __future__ import annotations
+
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Flag, auto
+from typing import Protocol, TypeVar
+
+from mail.errors import Failure, NoSuchMessage
+from mail.ident import UniqueId
+from pop3d import replies
+
+LINE_OCTETS = 255  # with CRLF: RFC 2449 section 4
+RESPONSE_OCTETS = 4096  # with CRLF: RFC 5034 section 4 allows more than a command line
+REFUSALS_BEFORE_LOGIN = 3
+REFUSALS_AFTER_LOGIN = 20
+LOGIN_FAILURES = 3
+BURST_OCTETS = 16 * 1024  # replies to pipelined commands, before the driver is waited for
+
+
+class State(Flag):
+    """RFC 1939 section 3. UPDATE is no state here: it is the time a `Commit` is out."""
+
+    AUTHORIZATION = auto()
+    TRANSACTION = auto()
+    ANY = AUTHORIZATION | TRANSACTION
+
+
+class Entry(Protocol):
+    """One message of the maildrop; `str(uid)` is its UIDL."""
+
+    @property
+    def uid(self) -> UniqueId: ...
+
+    @property
+    def size(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Write these octets. Report, where owed: `sent`, when the client has taken most of them."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Check the secret and read the maildrop. Report: `logged_in` or `login_refused`."""
+
+    user: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SendMessage:
+    """Send a message with its first reply line and its final dot, or only its top.
+
+    Report: `sent`, or `message_failed` while nothing of it was written.
+    """
+
+    uid: UniqueId
+    size: int
+    body_lines: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Remove these messages, all or none. Report: `committed` or `commit_failed`."""
+
+    uids: tuple[UniqueId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Write what is left to write and close. `why` is for the log."""
+
+    why: str
+
+
+Action = Send | Login | SendMessage | Commit | Close
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """How one argument is read: `read` raises ValueError for octets that it does not take."""
+
+    name: str
+    read: Callable[[bytes], object]
+    rest: bool = False  # the rest of the line, spaces included
+    optional: bool = False
+
+
+def _decimal(octets: bytes) -> int:
+    if not octets.isdigit():  # of bytes: ASCII digits and nothing else
+        raise ValueError("not a decimal number")
+    return int(octets)
+
+
+def _word(octets: bytes) -> str:
+    if not octets:
+        raise ValueError("empty")
+    return octets.decode()
+
+
+number = Argument("msg", _decimal)
+count = Argument("n", _decimal)
+text = Argument("text", _word)
+rest_of_line = Argument("string", bytes.decode, rest=True)
+
+
+def optional(argument: Argument) -> Argument:
+    return replace(argument, optional=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """All that is about a command; `run` holds only its meaning."""
+
+    verb: str
+    states: State
+    args: tuple[Argument, ...]
+    capa: str | None
+    run: Callable[..., list[Action]]
+
+    def read(self, octets: bytes | None) -> list[object]:
+        """The arguments, from what follows the space behind the verb. Raises ValueError."""
+        words: list[bytes] = []
+        if octets is not None:
+            rest = any(argument.rest for argument in self.args)
+            words = octets.split(b" ", len(self.args) - 1 if rest else -1)
+        required = sum(not argument.optional for argument in self.args)
+        if not required <= len(words) <= len(self.args):
+            raise ValueError("wrong number of arguments")
+        return [argument.read(word) for argument, word in zip(self.args, words, strict=False)]
+
+
+Run = TypeVar("Run", bound=Callable[..., list[Action]])
+
+
+class Table:
+    """The commands of a server, by verb."""
+
+    def __init__(self) -> None:
+        self._rows: dict[bytes, Row] = {}
+
+    def command(
+        self,
+        verb: str,
+        states: State,
+        *,
+        args: tuple[Argument, ...] = (),
+        capa: str | None = None,
+    ) -> Callable[[Run], Run]:
+        """Adds the decorated function as the meaning of `verb`."""
+
+        def add(run: Run) -> Run:
+            self._rows[verb.encode("ascii")] = Row(verb, states, args, capa, run)
+            return run
+
+        return add
+
+    def find(self, verb: bytes) -> Row | None:
+        """Keywords are case-insensitive (RFC 1939 section 3)."""
+        return self._rows.get(verb.upper())
+
+    def rows(self) -> tuple[Row, ...]:
+        return tuple(self._rows.values())
+
+
+class Session:
+    """The protocol state of one connection. Commands read and change its public attributes."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.state = State.AUTHORIZATION
+        self.user: str | None = None  # taken by USER, used up by PASS
+        self.entries: Sequence[Entry] = ()
+        self.deleted: set[int] = set()  # message numbers
+        self.octets = 0  # of the messages not deleted
+        self._buffer = bytearray()
+        self._step: Step | None = None  # what the next line answers, inside AUTH
+        self._owed: type[Action] | None = None
+        self._refusals = 0
+        self._login_failures = 0
+
+    @property
+    def wants_input(self) -> bool:
+        return self._owed is None
+
+    def receive(self, data: bytes) -> list[Action]:
+        """What to do about octets that came. May be called at any time; Close ends all."""
+        if self._owed is Close:
+            return []
+        self._buffer += data
+        return self._proceed(self._answer_next()) if self.wants_input else []
+
+    def logged_in(self, entries: Sequence[Entry]) -> list[Action]:
+        self._settle(Login)
+        self.state = State.TRANSACTION
+        self.entries = entries
+        self.octets = sum(entry.size for entry in entries)
+        self._refusals = 0
+        return self._proceed([Send(replies.LOGGED_IN)])
+
+    def login_refused(self, failure: Failure) -> list[Action]:
+        self._settle(Login)
+        self._login_failures += 1
+        answer: list[Action] = [Send(replies.refused(failure))]
+        if self._login_failures == LOGIN_FAILURES:
+            answer.append(Close("logins"))
+        return self._proceed(answer)
+
+    def sent(self) -> list[Action]:
+        self._settle(Send, SendMessage)
+        return self._proceed(self._answer_next())
+
+    def message_failed(self, failure: Failure) -> list[Action]:
+        self._settle(SendMessage)
+        return self._proceed([Send(replies.refused(failure))])
+
+    def committed(self) -> list[Action]:
+        self._settle(Commit)
+        return self._proceed([Send(replies.BYE), Close("quit")])
+
+    def commit_failed(self) -> list[Action]:
+        """RFC 1939 section 6: the connection is closed all the same."""
+        self._settle(Commit)
+        return self._proceed([Send(replies.NOTHING_REMOVED), Close("unremoved")])
+
+    def entry(self, number: int) -> Entry:
+        """The message of that number. Raises NoSuchMessage for 0, too high, or deleted."""
+        if not 1 <= number <= len(self.entries) or number in self.deleted:
+            raise NoSuchMessage("no such message")
+        return self.entries[number - 1]
+
+    def listed(self) -> Iterator[tuple[int, Entry]]:
+        """Numbers and messages that are not deleted."""
+        for number, entry in enumerate(self.entries, 1):
+            if number not in self.deleted:
+                yield number, entry
+
+    def refuse(self, reply: bytes) -> list[Action]:
+        """The answer to a command that is the client's mistake; too many end the session."""
+        self._refusals += 1
+        after_login = self.state is State.TRANSACTION
+        if self._refusals < (REFUSALS_AFTER_LOGIN if after_login else REFUSALS_BEFORE_LOGIN):
+            return [Send(reply)]
+        return [Send(reply), Close("refusals")]
+
+    def ask(self, challenge: bytes, step: Step) -> list[Action]:
+        """Sends a SASL challenge; the response goes to `step` (RFC 5034 section 4)."""
+        self._step = step
+        return [Send(b"+ " + b2a_base64(challenge, newline=False) + b"\r\n")]
+
+    def respond(self, line: bytes, step: Step) -> list[Action]:
+        """Hands a response to `step` as the octets that `line` is the base64 form of."""
+        try:
+            response = a2b_base64(line, strict_mode=True)
+        except ValueError:
+            return self.refuse(replies.BAD_RESPONSE)
+        return step(self, response)
+
+    def _settle(self, *kinds: type[Action]) -> None:
+        """A report that is not owed is a mistake of the driver."""
+        if self._owed not in kinds:
+            raise RuntimeError(f"{kinds} reported, {self._owed} owed")
+        self._owed = None
+
+    def _proceed(self, answer: list[Action]) -> list[Action]:
+        """`answer`, and what follows from the lines that are here already."""
+        actions: list[Action] = []
+        octets = 0
+        while answer:
+            actions += answer
+            octets += sum(len(action.data) for action in answer if isinstance(action, Send))
+            last = answer[-1]
+            # A client that sends commands and reads no replies must not fill our memory.
+            if not isinstance(last, Send) or octets >= BURST_OCTETS:
+                self._owed = type(last)
+                break
+            answer = self._answer_next()
+        return actions
+
+    def _answer_next(self) -> list[Action]:
+        """The answer to the next line; nothing when there is no whole line yet."""
+        step, limit = self._step, RESPONSE_OCTETS if self._step else LINE_OCTETS
+        end = self._buffer.find(b"\r\n", 0, limit)
+        if end < 0:
+            if len(self._buffer) < limit:
+                return []
+            return [Send(replies.LINE_TOO_LONG), Close("line")]
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 2]
+        try:
+            if step is None:
+                return self._answer_command(line)
+            self._step = None
+            if line == b"*":
+                return self.refuse(replies.CANCELLED)
+            return self.respond(line, step)
+        except Failure as failure:
+            return self.refuse(replies.refused(failure))
+
+    def _answer_command(self, line: bytes) -> list[Action]:
+        # RFC 1939 section 3: CRLF alone ends a line. Terminals that send LF wait for ever here.
+        if any(octet in line for octet in b"\r\n\0"):
+            return self.refuse(replies.BAD_LINE)
+        verb, space, rest = line.partition(b" ")
+        row = self.table.find(verb)
+        if row is None:
+            return self.refuse(replies.UNKNOWN_COMMAND)
+        if self.state not in row.states:
+            return self.refuse(replies.WRONG_STATE)
+        try:
+            arguments = row.read(rest if space else None)
+        except ValueError:
+            return self.refuse(replies.WRONG_ARGUMENTS)
+        return row.run(self, *arguments)
+
+
+Step = Callable[[Session, bytes], list[Action]]

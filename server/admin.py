@@ -1,0 +1,154 @@
+"""What an administrator may do: one function per act, called by the control socket and, while
+no server runs, by the command line itself. The API calls the same store below.
+
+Each takes plain values and returns a plain dict; an expected refusal is a Failure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from auth.passwords import Passwords, generate, refuse_weak
+from mail.address import Address, parse_domain
+from mail.errors import BadName
+from mail.ident import parse_row_id, row_id_text
+from store.records import Account, Alias, Domain, Role
+from store.store import Store
+
+Answer = dict[str, Any]
+Act = Callable[..., Awaitable[Answer]]
+
+_LOGIN = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the acts work on."""
+
+    store: Store
+    passwords: Passwords
+
+
+def read_login(text: str) -> str:
+    """Raises BadName."""
+    login = text.lower()
+    if not _LOGIN.fullmatch(login):
+        raise BadName("a login has 1 to 64 of a-z, 0-9, dot, hyphen and underscore")
+    try:
+        parse_row_id(login)
+    except ValueError:
+        return login
+    raise BadName("a login of this shape could be mistaken for an id; add or drop a letter")
+
+
+async def user_add(
+    desk: Desk,
+    *,
+    login: str,
+    password: str | None = None,
+    address: str | None = None,
+    admin: bool = False,
+) -> Answer:
+    """Makes a user; without `password` one is made up and told in the answer, once."""
+    login = read_login(login)
+    secret = password or generate()
+    refuse_weak(secret)
+    account = await desk.store.accounts.add(
+        login,
+        await desk.passwords.hash(secret),
+        role=Role.ADMIN if admin else Role.USER,
+        address=Address.parse(address) if address else None,
+    )
+    return _user(account) | {"address": address} | ({} if password else {"password": secret})
+
+
+async def user_list(desk: Desk) -> Answer:
+    users = []
+    for account in await desk.store.accounts.all():
+        usage = await desk.store.maildrops.usage(account.maildrop_id)
+        users.append(_user(account) | {"messages": usage.messages, "used": usage.octets})
+    return {"users": users}
+
+
+async def user_passwd(desk: Desk, *, login: str, password: str | None = None) -> Answer:
+    """A new password; sessions begun with the old one end."""
+    secret = password or generate()
+    refuse_weak(secret)
+    await desk.store.accounts.set_password(login, await desk.passwords.hash(secret))
+    return {"login": login} | ({} if password else {"password": secret})
+
+
+async def user_rm(desk: Desk, *, login: str) -> Answer:
+    """Closes an account: sign-in and addresses end at once, its mail stays for the trash time."""
+    until = await desk.store.accounts.close(login)
+    return {"login": login, "mail_until": until.isoformat()}
+
+
+async def domain_add(desk: Desk, *, name: str) -> Answer:
+    return _domain(await desk.store.domains.add(parse_domain(name)))
+
+
+async def domain_list(desk: Desk) -> Answer:
+    return {"domains": [_domain(domain) for domain in await desk.store.domains.all()]}
+
+
+async def domain_rm(desk: Desk, *, name: str, force: bool = False) -> Answer:
+    domain = parse_domain(name)
+    count = await desk.store.domains.remove(domain, force=force)
+    return {"name": domain, "addresses_removed": count}
+
+
+async def address_add(desk: Desk, *, address: str, login: str) -> Answer:
+    return _alias(await desk.store.domains.add_address(Address.parse(address), login))
+
+
+async def address_list(desk: Desk, *, login: str | None = None) -> Answer:
+    return {"addresses": [_alias(alias) for alias in await desk.store.domains.addresses(login)]}
+
+
+async def address_rm(desk: Desk, *, address: str) -> Answer:
+    await desk.store.domains.remove_address(Address.parse(address))
+    return {"address": address}
+
+
+ACTS: Mapping[str, Act] = {
+    "user add": user_add,
+    "user list": user_list,
+    "user passwd": user_passwd,
+    "user rm": user_rm,
+    "domain add": domain_add,
+    "domain list": domain_list,
+    "domain rm": domain_rm,
+    "address add": address_add,
+    "address list": address_list,
+    "address rm": address_rm,
+}
+
+
+def _user(account: Account) -> Answer:
+    return {
+        "id": row_id_text(account.id),
+        "login": account.login,
+        "role": account.role.name.lower(),
+        "created_at": account.created_at.isoformat(),
+    }
+
+
+def _domain(domain: Domain) -> Answer:
+    return {
+        "id": row_id_text(domain.id),
+        "name": domain.name,
+        "created_at": domain.created_at.isoformat(),
+    }
+
+
+def _alias(alias: Alias) -> Answer:
+    return {
+        "id": row_id_text(alias.id),
+        "address": str(alias.address),
+        "to": alias.login,
+        "created_at": alias.created_at.isoformat(),
+    }

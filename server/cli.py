@@ -1,0 +1,371 @@
+"""The command line. Each command is a function of a Terminal; what they do is in `admin`.
+
+`server.compose` and all that serves is imported where it is needed: it takes most of a second, and
+most commands only speak to a server that runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mail.address import Address
+from mail.errors import BadAddress
+from mail.trace import letter
+from net.listen import Endpoint
+from server import control
+from server.config import default_text
+from server.config import show as show_settings
+from server.knock import Turned
+from server.knock import knock as knock_at
+from server.terminal import Terminal, command
+from server.trouble import Trouble
+
+if TYPE_CHECKING:
+    from server.admin import Answer
+
+_SETTINGS = {"help_option_names": ["-h", "--help"]}
+
+
+def _application(text: str) -> typer.Typer:
+    return typer.Typer(
+        help=text,
+        no_args_is_help=True,
+        add_completion=False,
+        context_settings=_SETTINGS,
+        pretty_exceptions_enable=False,
+    )
+
+
+APP = _application("A mail server that receives and never sends.")
+USER = _application("People who have mail here.")
+DOMAIN = _application("Domains that mail is taken for.")
+ADDRESS = _application("Addresses, and whose mail they are.")
+CONFIG = _application("The configuration.")
+for _name, _group in {"user": USER, "domain": DOMAIN, "address": ADDRESS, "config": CONFIG}.items():
+    APP.add_typer(_group, name=_name)
+
+PasswordStdin = Annotated[
+    bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+]
+
+
+@command(APP, "try", "restante try", "restante try --fresh --shift 100")
+def try_(
+    terminal: Terminal,
+    directory: Annotated[Path, typer.Option("--dir", help="Its folder.")] = Path("restante-try"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start with an empty folder.")] = False,
+    shift: Annotated[int, typer.Option("--shift", help="Added to each port.")] = 0,
+) -> None:
+    """A whole server to play with: one folder, this machine only, no questions."""
+    from server import logs, trial
+
+    logs.configure("info" if not terminal.quiet else "error")
+    trial.run_trial(directory, shift=shift, fresh=fresh, say=_say)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+@command(
+    APP,
+    "quickstart",
+    "restante quickstart you@example.org",
+    "restante quickstart you@example.org --dir /srv/mail",
+)
+def quickstart(
+    terminal: Terminal,
+    address: Annotated[str, typer.Argument(help="The first address, in a domain of yours.")],
+    directory: Annotated[Path, typer.Option("--dir", help="Its folder.")] = Path("restante"),
+) -> None:
+    """Configuration, certificate, store and first administrator, in one folder."""
+    from server import trial
+
+    made = trial.quickstart(directory, _address(address))
+    answer = {
+        "config": str(made.config_file),
+        "login": made.login,
+        "password": made.password,
+        "address": str(made.address),
+        "certificate_sha256": made.fingerprint,
+    }
+    terminal.show(
+        answer,
+        f"  settings  {made.config_file}",
+        f"  user      {made.login}     password  {made.password}",
+        f"  address   {made.address}",
+        f"  certificate SHA-256  {made.fingerprint}",
+        "",
+        f"  Next      restante serve --config {made.config_file}",
+        f"  DNS       {made.address.domain}. MX 10 mail.{made.address.domain}.",
+    )
+
+
+@command(APP, "serve", "restante serve", "restante serve --config /etc/restante/config.toml")
+def serve(terminal: Terminal) -> None:
+    """Serves until told to stop (SIGTERM, Ctrl-C). SIGHUP reads the certificate again."""
+    from server import compose, logs
+
+    config = terminal.config()
+    logs.configure(config.log.level)
+    compose.run(config)
+
+
+@command(APP, "status", "restante status", "restante status --json")
+def status(terminal: Terminal) -> None:
+    """What the running server does."""
+    answer = _status(terminal)
+    listeners = "  ".join(
+        f"{name} {', '.join(found)}" for name, found in answer["listeners"].items()
+    )
+    terminal.show(
+        answer,
+        f"running      Restante {answer['version']}, pid {answer['pid']}",
+        f"listeners    {listeners}",
+        f"mail today   {answer['mail_today']}",
+        f"store        {answer['store']}",
+        f"free space   {answer['free_octets'] // 1024 // 1024} MiB",
+        f"certificate  {answer['certificate_days']} days left, "
+        f"SHA-256 {answer['certificate_sha256']}",
+    )
+
+
+def _status(terminal: Terminal) -> Answer:
+    data_dir = terminal.config().server.data_dir
+    try:
+        return control.ask(data_dir, "status", {})
+    except control.NotRunning:
+        raise Trouble(
+            "The server is not running.",
+            f"Nothing answers in {data_dir}.",
+            "Start it: restante serve",
+            exit_code=3,
+        ) from None
+
+
+@command(APP, "knock", "restante knock you@example.org", "restante knock you@example.org --size 5M")
+def knock(
+    terminal: Terminal,
+    address: Annotated[str, typer.Argument(help="Whom the test mail is for.")],
+    size: Annotated[str, typer.Option("--size", help="At least so long: 800, 20K or 5M.")] = "0",
+) -> None:
+    """A test mail to our own listener, with the dialogue as it goes."""
+    recipient = _address(address)
+    line = "This is a test mail, made on this machine by restante knock. " + "x" * 17
+    text = "\n".join([line] * (_octets(size) // (len(line) + 2) + 1))
+    content = letter(
+        sender='"restante knock" <postmaster@localhost>',
+        recipient=recipient,
+        subject="A knock at the door",
+        at=datetime.now(UTC),
+        text=text,
+    )
+    listener = Endpoint.parse(_status(terminal)["listeners"]["smtp"][0])
+    say = _say if not (terminal.quiet or terminal.as_json) else (lambda _text: None)
+    try:
+        kept = knock_at(listener, recipient, content, say=say)
+    except Turned as error:
+        raise Trouble(
+            "The mail was not taken.",
+            f"The listener answered: {error}",
+            "restante address list shows which addresses there are.",
+            exit_code=1,
+        ) from error
+    except OSError as error:
+        raise Trouble(
+            f"The listener at {listener} cannot be reached.",
+            error.strerror or str(error),
+            "Look at restante status and the server's log.",
+            exit_code=3,
+        ) from error
+    if terminal.as_json:
+        terminal.show({"id": kept})
+
+
+@command(APP, "version", "restante version", "restante version --json")
+def version(terminal: Terminal) -> None:
+    """The version of this program."""
+    found = installed_version("restante")
+    terminal.show({"version": found}, f"Restante {found}")
+
+
+@command(
+    USER,
+    "add",
+    "restante user add ada --address ada@example.org",
+    "restante user add ada --admin --password-stdin < secret",
+)
+def user_add(
+    terminal: Terminal,
+    login: str,
+    address: Annotated[str | None, typer.Option("--address", help="A first address.")] = None,
+    admin: Annotated[bool, typer.Option("--admin", help="May manage the server.")] = False,
+    password_stdin: PasswordStdin = False,
+) -> None:
+    """A new user. The password is made up and shown once, unless it is given."""
+    secret = _read_password() if password_stdin else None
+    made = terminal.ask("user add", login=login, address=address, admin=admin, password=secret)
+    lines = [f"user      {made['login']}"]
+    if "password" in made:
+        lines.append(f"password  {made['password']}     (shown once)")
+    if not address:
+        lines.append(f"next      restante address add NAME@DOMAIN {made['login']}")
+    terminal.show(made, *lines)
+
+
+@command(USER, "list", "restante user list", "restante user list --json")
+def user_list(terminal: Terminal) -> None:
+    """Every user, with what their mail takes."""
+    answer = terminal.ask("user list")
+    columns = {"login": "login", "role": "role", "messages": "messages", "used": "octets"}
+    terminal.table(answer, answer["users"], columns)
+
+
+@command(USER, "passwd", "restante user passwd ada", "restante user passwd ada --password-stdin")
+def user_passwd(terminal: Terminal, login: str, password_stdin: PasswordStdin = False) -> None:
+    """A new password; whoever is signed in with the old one is signed out."""
+    secret = _read_password() if password_stdin else None
+    made = terminal.ask("user passwd", login=login, password=secret)
+    shown = f"password  {made['password']}     (shown once)" if "password" in made else "changed"
+    terminal.show(made, shown)
+
+
+@command(USER, "rm", "restante user rm ada", "restante user rm ada --yes")
+def user_rm(
+    terminal: Terminal,
+    login: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Ends a user's sign-in and addresses; the mail stays for the time of the trash."""
+    _confirm(f"Remove the user {login} and their addresses?", yes=yes)
+    gone = terminal.ask("user rm", login=login)
+    terminal.show(gone, f"{login} is gone; the mail stays until {gone['mail_until'][:10]}")
+
+
+@command(DOMAIN, "add", "restante domain add example.org", "restante domain add bücher.example")
+def domain_add(terminal: Terminal, name: str) -> None:
+    """From now on mail for addresses in this domain is taken."""
+    made = terminal.ask("domain add", name=name)
+    next_step = f"next      restante address add NAME@{made['name']} LOGIN"
+    terminal.show(made, f"domain    {made['name']}", next_step)
+
+
+@command(DOMAIN, "list", "restante domain list", "restante domain list --json")
+def domain_list(terminal: Terminal) -> None:
+    """Every domain."""
+    answer = terminal.ask("domain list")
+    terminal.table(answer, answer["domains"], {"name": "domain", "created_at": "since"})
+
+
+@command(DOMAIN, "rm", "restante domain rm example.org", "restante domain rm example.org --force")
+def domain_rm(
+    terminal: Terminal,
+    name: str,
+    force: Annotated[bool, typer.Option("--force", help="With its addresses.")] = False,
+) -> None:
+    """Mail for this domain is refused from now on; mail that came stays."""
+    gone = terminal.ask("domain rm", name=name, force=force)
+    terminal.show(gone, f"{gone['name']} is gone, with {gone['addresses_removed']} addresses")
+
+
+@command(
+    ADDRESS,
+    "add",
+    "restante address add shop@example.org ada",
+    "restante address add shop@example.org ada --json",
+)
+def address_add(terminal: Terminal, address: str, login: str) -> None:
+    """Mail to this address reaches that user."""
+    made = terminal.ask("address add", address=address, login=login)
+    terminal.show(made, f"{made['address']} reaches {made['to']}")
+
+
+@command(ADDRESS, "list", "restante address list", "restante address list --user ada")
+def address_list(
+    terminal: Terminal,
+    login: Annotated[str | None, typer.Option("--user", help="Only those of one user.")] = None,
+) -> None:
+    """Every address."""
+    answer = terminal.ask("address list", login=login)
+    columns = {"address": "address", "to": "reaches", "created_at": "since"}
+    terminal.table(answer, answer["addresses"], columns)
+
+
+@command(
+    ADDRESS,
+    "rm",
+    "restante address rm shop@example.org",
+    "restante address rm a@example.org --json",
+)
+def address_rm(terminal: Terminal, address: str) -> None:
+    """Mail to this address is refused from now on; mail that came stays."""
+    gone = terminal.ask("address rm", address=address)
+    terminal.show(gone, f"{gone['address']} is gone")
+
+
+@command(CONFIG, "check", "restante config check", "restante config check --config other.toml")
+def config_check(terminal: Terminal) -> None:
+    """Reads the configuration and tells every fault in it."""
+    terminal.config()
+    path = terminal.config_path()
+    terminal.show({"config": str(path) if path else None, "faults": []}, f"{path}: no faults")
+
+
+@command(CONFIG, "show", "restante config show", "restante config show --json")
+def config_show(terminal: Terminal) -> None:
+    """Every key with the value in force and where it comes from."""
+    terminal.config()
+    settings = show_settings(terminal.config_path(), os.environ)
+    rows = [{"key": s.key, "value": s.value, "source": s.source} for s in settings]
+    columns = {"key": "key", "value": "value", "source": "from"}
+    terminal.table({"settings": rows}, rows, columns)
+
+
+@command(CONFIG, "default", "restante config default", "restante config default > config.toml")
+def config_default(terminal: Terminal) -> None:
+    """The text of a configuration in which every key has its default."""
+    terminal.show({"text": default_text()}, default_text().rstrip("\n"))
+
+
+def _address(text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except BadAddress as error:
+        raise Trouble(
+            f"{text!r} is no mail address.", f"{error}.", "Write it as name@domain.", exit_code=2
+        ) from error
+
+
+def _octets(text: str) -> int:
+    number, unit = text[:-1], text[-1:].upper()
+    factor = {"K": 1024, "M": 1024 * 1024}.get(unit)
+    if factor is None:
+        number, factor = text, 1
+    if not number.isascii() or not number.isdigit():
+        raise Trouble(f"{text!r} is no size.", "", "Write 800, 20K or 5M.", exit_code=2)
+    return int(number) * factor
+
+
+def _read_password() -> str:
+    return sys.stdin.readline().rstrip("\r\n")
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Trouble(question, "There is no terminal to ask on.", "Add --yes.", exit_code=2)
+    if not typer.confirm(question):
+        raise Trouble("Nothing was changed.", "The answer was no.", "", exit_code=1)
+
+
+def main() -> None:
+    """The console script."""
+    APP()

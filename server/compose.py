@@ -1,0 +1,289 @@
+"""The composition root: builds every part from the configuration and hands each what it needs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+import uvloop
+
+from api.app import ApiServer
+from api.call import ApiParts
+from auth.login import Login
+from auth.passwords import Passwords
+from auth.tokens import Tokens, load_key
+from intake.deliver import deliver
+from intake.recipients import resolve
+from net.limits import Connections, Failures, OctetBudget
+from net.listen import Endpoint, PortNotOurs, PortTaken, bind
+from net.tls import BadCertificate, Certificate, make_self_signed
+from pop3d.server import ALPN, UNAUTHENTICATED, UNAUTHENTICATED_PER_CLIENT, Pop3Server
+from server import admin, folder
+from server.config import Config
+from server.control import Control, bound
+from server.trouble import Trouble
+from smtpin.handler import Handler, Intake, Limits
+from smtpin.server import SmtpServer
+from store.database import StoreInUse, StoreUnfit
+from store.records import StoreSettings
+from store.store import Store
+
+MIB = 1024 * 1024
+SMTP_PER_CLIENT_MINUTE = 60
+HTTP_TOTAL = 500
+HTTP_PER_CLIENT = 30
+POP3_DRAIN_S = 30
+API_DRAIN_S = 5
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """Bound before anything else happens; port 0 was given a number by then."""
+
+    smtp: list[socket.socket]
+    pop3: list[socket.socket]
+    http: list[socket.socket]
+
+    def endpoints(self) -> dict[str, list[Endpoint]]:
+        return {
+            name: [Endpoint(*opened.getsockname()[:2]) for opened in getattr(self, name)]
+            for name in ("smtp", "pop3", "http")
+        }
+
+    def close(self) -> None:
+        for opened in (*self.smtp, *self.pop3, *self.http):
+            opened.close()
+
+
+class Server:
+    """One running Restante. `start`, then `stop`, once each, in one event loop."""
+
+    def __init__(self, config: Config, *, passwords: Passwords | None = None) -> None:
+        self.config = config
+        self.passwords = passwords or Passwords()
+
+    async def start(self) -> None:
+        """Binds, opens and serves. Raises Trouble; nothing is left open then."""
+        config = self.config
+        folder.prepare(config.server.data_dir)
+        with ExitStack() as opened:
+            self.sockets = opened.enter_context(closing(open_sockets(config)))
+            self.store = opened.enter_context(closing(open_store(config)))
+            self.certificate = load_certificate(config)
+            self.listening = self.sockets.endpoints()
+            self._build()
+            await self._smtp.start(self.sockets.smtp)
+            await self._pop3.start(self.sockets.pop3, self.certificate.context(ALPN))
+            await self._api.start(self.sockets.http)
+            await self._control.start()
+            opened.pop_all()
+        structlog.get_logger().info(
+            "server.ready",
+            **{name: ",".join(map(str, found)) for name, found in self.listening.items()},
+        )
+
+    def _build(self) -> None:
+        config, store, certificate = self.config, self.store, self.certificate
+        hostname, limits = config.server.hostname, config.limits
+        clock = time.monotonic
+        login = Login(store, self.passwords, Failures(clock=clock), clock=clock)
+        token_key = load_key(config.server.data_dir / "token.key")
+        self._smtp = SmtpServer(
+            Handler(
+                hostname=hostname,
+                limits=Limits(message_octets=config.smtp.max_message_mib * MIB),
+                intake=Intake(
+                    resolve=partial(resolve, store=store),
+                    deliver=partial(deliver, store=store, hostname=hostname, clock=utc_now),
+                ),
+            ),
+            tls=certificate.context(),
+            connections=Connections(
+                total=limits.smtp_total,
+                per_client=limits.smtp_per_ip,
+                per_minute=SMTP_PER_CLIENT_MINUTE,
+                exempt=limits.exempt,
+                clock=clock,
+            ),
+            budget=OctetBudget(limits.memory_mib * MIB),
+        )
+        self._pop3 = Pop3Server(
+            store,
+            login,
+            connections=Connections(
+                total=limits.pop3_total,
+                per_minute=limits.pop3_per_ip_minute,
+                exempt=limits.exempt,
+                clock=clock,
+            ),
+            strangers=Connections(
+                total=UNAUTHENTICATED,
+                per_client=UNAUTHENTICATED_PER_CLIENT,
+                exempt=limits.exempt,
+                clock=clock,
+            ),
+        )
+        self._api = ApiServer(
+            ApiParts(
+                store=store,
+                login=login,
+                tokens=Tokens(token_key, issuer=hostname, clock=utc_now),
+                key=token_key,
+                hostname=hostname,
+                clock=utc_now,
+                connections=Connections(
+                    total=HTTP_TOTAL,
+                    per_client=HTTP_PER_CLIENT,
+                    exempt=limits.exempt,
+                    clock=clock,
+                ),
+            )
+        )
+        acts = bound(admin.ACTS, admin.Desk(store, self.passwords)) | {"status": self.status}
+        self._control = Control(config.server.data_dir, acts)
+
+    async def stop(self) -> None:
+        """No new connections; what is in hand is finished, then everything is closed."""
+        await self._control.stop()
+        await asyncio.gather(
+            self._smtp.stop(), self._pop3.drain(POP3_DRAIN_S), self._api.stop(API_DRAIN_S)
+        )
+        await asyncio.to_thread(self.store.close)
+        self.passwords.close()
+        structlog.get_logger().info("server.stopped")
+
+    def reload(self) -> None:
+        """SIGHUP: the certificate's files are read again; a bad pair changes nothing."""
+        try:
+            self.certificate.reload()
+        except BadCertificate as error:
+            structlog.get_logger().error("server.certificate", why=str(error))
+        else:
+            structlog.get_logger().info("server.reloaded", days=self.certificate.days_left)
+
+    async def status(self) -> admin.Answer:
+        """What `restante status` shows of a running server."""
+        midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        return {
+            "version": version("restante"),
+            "pid": os.getpid(),
+            "listeners": {
+                name: [str(endpoint) for endpoint in found]
+                for name, found in self.listening.items()
+            },
+            "mail_today": await self.store.messages.kept_since(midnight),
+            "store": self.config.store.url,
+            "free_octets": shutil.disk_usage(self.config.server.data_dir).free,
+            "certificate_days": self.certificate.days_left,
+            "certificate_sha256": self.certificate.fingerprint,
+        }
+
+
+def run(config: Config, *, ready: Callable[[Server], None] | None = None) -> None:
+    """`serve`, in an event loop of uvloop's."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(config, ready=ready))
+
+
+async def serve(config: Config, *, ready: Callable[[Server], None] | None = None) -> None:
+    """Serves until SIGTERM or SIGINT. `ready` is called once, from a thread. Raises Trouble."""
+    server = Server(config)
+    await server.start()
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    loop.add_signal_handler(signal.SIGHUP, server.reload)
+    try:
+        if ready:
+            await asyncio.to_thread(ready, server)
+        await told.wait()
+    finally:
+        await server.stop()
+
+
+def open_sockets(config: Config) -> Sockets:
+    """Raises Trouble: a port is taken or not ours, or root would serve the world."""
+    wanted = (config.smtp.listen, config.pop3.listen, config.api.http_listen)
+    if os.geteuid() == 0 and not all(endpoint.loopback for part in wanted for endpoint in part):
+        raise Trouble(
+            "Restante does not serve the network as root.",
+            "A mistake in it would then be a mistake with all rights.",
+            "Start it as a user of its own that may bind low ports: CAP_NET_BIND_SERVICE.",
+            exit_code=4,
+        )
+    with ExitStack() as opened:
+        try:
+            parts = [[opened.enter_context(one) for one in bind(list(part))] for part in wanted]
+        except (PortTaken, PortNotOurs) as error:
+            raise Trouble(
+                f"{error.endpoint} cannot be listened on.",
+                f"{error}.",
+                "Stop that program, or choose another port (listen in config.toml; try --shift N).",
+                exit_code=3,
+            ) from error
+        opened.pop_all()
+        return Sockets(*parts)
+
+
+def open_store(config: Config) -> Store:
+    """Raises Trouble."""
+    settings = StoreSettings(
+        url=config.store.url,
+        quota_octets=config.store.quota_mib * MIB,
+        trash_days=config.store.trash_days,
+        max_listed=config.pop3.max_listed,
+    )
+    try:
+        return Store(settings, clock=utc_now)
+    except StoreInUse as error:
+        raise Trouble(
+            "The mail store is in use.",
+            f"{error}.",
+            "Use that server, or stop it first.",
+            exit_code=3,
+        ) from error
+    except StoreUnfit as error:
+        raise Trouble(
+            "The mail store cannot keep its promises.",
+            f"{error}.",
+            "Mend that, or set store.url to another place.",
+            exit_code=3,
+        ) from error
+
+
+def load_certificate(config: Config) -> Certificate:
+    """Raises Trouble."""
+    if config.tls.mode == "files":
+        assert config.tls.cert_file is not None  # the configuration demands both
+        assert config.tls.key_file is not None
+        pair: tuple[Path, Path] = (config.tls.cert_file, config.tls.key_file)
+    else:
+        tls = config.server.data_dir / "tls"
+        pair = (tls / "self-signed.crt", tls / "self-signed.key")
+        make_self_signed(*pair, hostname=config.server.hostname, now=utc_now())
+    try:
+        return Certificate(*pair, clock=utc_now)
+    except BadCertificate as error:
+        raise Trouble(
+            "The certificate cannot be used.",
+            f"{error}.",
+            "Put a pair in place that belongs together and is in date.",
+            exit_code=3,
+        ) from error

@@ -1,0 +1,39 @@
+"""The data folder: made with mode 0700, and refused when others could look in."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from server.trouble import Trouble
+
+
+def prepare(data_dir: Path) -> None:
+    """Makes the folder if it is missing. Raises Trouble when it is not ours alone."""
+    # Everything below is made with this mask: database, keys, socket.
+    os.umask(0o077)
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = data_dir.stat()
+    except OSError as error:
+        raise Trouble(
+            f"The data folder {data_dir} cannot be made.",
+            error.strerror or str(error),
+            "Make it for this user, or set server.data_dir to a folder that can be written.",
+            exit_code=3,
+        ) from error
+    if found.st_uid != os.geteuid():
+        raise Trouble(
+            f"The data folder {data_dir} belongs to somebody else.",
+            "Its owner could read the mail and the keys in it.",
+            f"chown {os.geteuid()} {data_dir}, or run as its owner.",
+            exit_code=4,
+        )
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        raise Trouble(
+            f"The data folder {data_dir} is open to other users.",
+            "They could read the mail and the keys in it.",
+            f"chmod 700 {data_dir}",
+            exit_code=4,
+        )

@@ -1,0 +1,156 @@
+"""What every command has: three options, answers as text or JSON, errors in three lines.
+
+A command is a plain function whose first parameter is the Terminal; `command` gives it the three
+options and puts it into the typer application.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from mail.errors import Failure
+from server import control
+from server.config import Config, ConfigFaults, find, load
+from server.trouble import Trouble
+
+if TYPE_CHECKING:
+    from server.admin import Answer
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="The configuration file.", metavar="FILE")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer with one JSON document.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Print nothing unless it fails.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """One run of one command."""
+
+    config_file: Path | None
+    as_json: bool
+    quiet: bool
+
+    def config_path(self) -> Path | None:
+        return find(self.config_file, os.environ, cwd=Path.cwd(), trial_running=control.running)
+
+    def config(self) -> Config:
+        """Raises Trouble, with every fault of the configuration."""
+        path = self.config_path()
+        try:
+            return load(path, os.environ)
+        except ConfigFaults as error:
+            count = len(error.faults)
+            raise Trouble(
+                f"The configuration has {count} fault{'s' if count > 1 else ''}.",
+                "\n       ".join(map(str, error.faults)),
+                f"Correct {path or 'the environment'}; `restante config default` shows every key.",
+                exit_code=2,
+            ) from error
+
+    def ask(self, act: str, **arguments: object) -> Answer:
+        """Runs an act in the running server, or here on the store while none runs."""
+        config = self.config()
+        try:
+            return control.ask(config.server.data_dir, act, arguments)
+        except control.NotRunning:
+            return asyncio.run(_act_here(config, act, arguments))
+        except control.Broken as error:
+            raise Trouble(
+                "The server could not do it.",
+                f"{error}.",
+                "Look into its log, then try again.",
+                exit_code=3,
+            ) from error
+
+    def show(self, answer: Answer, *lines: str) -> None:
+        """The answer as JSON, or `lines` of text."""
+        if self.quiet:
+            return
+        if self.as_json:
+            print(json.dumps(answer, indent=2))
+        else:
+            for line in lines:
+                print(line)
+
+    def table(
+        self, answer: Answer, rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]
+    ) -> None:
+        """The answer as JSON, or `rows` as a table; `columns` maps a key to its heading."""
+        if self.quiet or self.as_json or not rows:
+            self.show(answer, "none yet")
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in columns.values():
+            table.add_column(heading, overflow="fold")
+        for row in rows:
+            table.add_row(*(str(row[key]) for key in columns))
+        Console(highlight=False).print(table)
+
+
+async def _act_here(config: Config, act: str, arguments: Mapping[str, object]) -> Answer:
+    # The parts of a server take most of a second to import; a command that only speaks to one
+    # that runs is done by then.
+    from auth.passwords import Passwords
+    from server import admin, folder
+    from server.compose import open_store
+
+    folder.prepare(config.server.data_dir)
+    store = open_store(config)
+    passwords = Passwords()
+    try:
+        return await admin.ACTS[act](admin.Desk(store, passwords), **arguments)
+    finally:
+        passwords.close()
+        store.close()
+
+
+def command(
+    application: typer.Typer, name: str, *examples: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Registers a function of a Terminal as the command `name`."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(function, eval_str=True).parameters
+        options = inspect.signature(_common, eval_str=True).parameters
+
+        @wraps(function)
+        def run(*, config: Path | None, json: bool, quiet: bool, **rest: Any) -> None:
+            terminal = Terminal(config, as_json=json, quiet=quiet)
+            try:
+                function(terminal, **rest)
+            except Trouble as trouble:
+                print(trouble, file=sys.stderr)
+                raise typer.Exit(trouble.exit_code) from None
+            except Failure as failure:
+                print(f"Refused: {failure.public}.", file=sys.stderr)
+                raise typer.Exit(4) from None
+
+        parameters = [*list(own.values())[1:], *options.values()]
+        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+        run.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in keyword}
+        epilog = "\n\n".join(["Examples:", *(f"  {example}" for example in examples)])
+        application.command(name, epilog=epilog)(run)
+        return function
+
+    return register
+
+
+def _common(
+    *, config: ConfigOption = None, json: JsonOption = False, quiet: QuietOption = False
+) -> None:
+    """The three options, as typer reads them."""

@@ -1,0 +1,205 @@
+"""`restante try` and `restante quickstart`: a whole server in one folder, without questions."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from auth.passwords import Passwords, generate
+from mail.address import Address, DomainName
+from mail.errors import BadName
+from mail.trace import letter
+from server import admin, control, folder
+from server.compose import Server, load_certificate, open_store, run, utc_now
+from server.config import Config, default_text, load
+from server.knock import knock
+from server.trouble import Trouble
+from store.store import Store
+
+USER = "you"
+ADDRESS = Address(USER, DomainName("example.test"))
+SMTP_PORT, POP3_PORT, WEB_PORT = 2525, 2995, 2080
+SECRETS = "trial.json"  # marks a folder as a trial, and keeps its card for the next start
+
+_WELCOME = """\
+This message came in through the SMTP listener of your own server, the way mail from anywhere
+would: it was on the disk before its sender was told "250".
+
+You can read it with a mail app by POP3, with curl, and through the REST API, and each shows the
+same octets. The lines above the subject say how it came in.
+
+Send another, in a second terminal:
+
+    .venv/bin/restante knock you@example.test
+
+Restante receives mail and never sends any, so there is no way to reply from here.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    directory: Path
+    config: Config
+    password: str
+    empty: bool  # no mail has come in yet
+
+
+def run_trial(directory: Path, *, shift: int, fresh: bool, say: Callable[[str], None]) -> None:
+    """Serves a trial until Ctrl-C; `say` prints the card. Raises Trouble."""
+    trial = _open(directory, shift=shift, fresh=fresh)
+
+    def ready(server: Server) -> None:
+        [smtp] = server.listening["smtp"]
+        if trial.empty:
+            welcome = letter(
+                sender='"Restante" <postmaster@example.test>',
+                recipient=ADDRESS,
+                subject="Welcome to Restante",
+                at=utc_now(),
+                text=_WELCOME,
+            )
+            kept = knock(smtp, ADDRESS, welcome, say=lambda _line: None)
+            last = f'ready. 1 mail waiting: "Welcome to Restante" {kept}'
+        else:
+            last = "ready. The folder of the last trial is in use again, with its mail."
+        say(_card(trial, server))
+        say(f"{utc_now().astimezone():%H:%M:%S} {last}")
+
+    run(trial.config, ready=ready)
+
+
+def _open(directory: Path, *, shift: int, fresh: bool) -> Trial:
+    """Makes the folder, or takes the one that is there."""
+    directory = directory.absolute()
+    secrets = directory / SECRETS
+    if directory.exists() and any(directory.iterdir()) and not secrets.exists():
+        raise Trouble(
+            f"{directory} is not the folder of a trial.",
+            "It has other files in it, which a trial does not touch.",
+            "Name another folder: restante try --dir DIR",
+            exit_code=4,
+        )
+    if control.running(directory):
+        raise Trouble(
+            f"A trial is running in {directory}.",
+            "Two servers cannot share one folder.",
+            "Use it, stop it, or start another: restante try --dir DIR --shift 10",
+            exit_code=4,
+        )
+    if fresh and directory.exists():
+        shutil.rmtree(directory)
+    folder.prepare(directory)
+    if not secrets.exists():
+        secrets.write_text(json.dumps({"password": generate()}) + "\n")
+    password: str = json.loads(secrets.read_text())["password"]
+    (directory / "config.toml").write_text(
+        "# A trial, for this machine alone. Keys that are not here have their default.\n"
+        f'[server]\nhostname = "localhost"\ndata_dir = "."\n'
+        f'[smtp]\nlisten = ["127.0.0.1:{SMTP_PORT + shift}"]\n'
+        f'[pop3]\nlisten = ["127.0.0.1:{POP3_PORT + shift}"]\n'
+        f'[api]\nhttp_listen = ["127.0.0.1:{WEB_PORT + shift}"]\n'
+        '[limits]\nexempt = ["127.0.0.0/8"]\n'
+    )
+    config = load(directory / "config.toml", {})
+    empty = asyncio.run(_first_user(config, USER, ADDRESS, password))
+    return Trial(directory, config, password, empty)
+
+
+async def _first_user(config: Config, login: str, address: Address, password: str) -> bool:
+    """Makes domain, administrator and address unless they exist; whether there is no mail yet."""
+    store = open_store(config)
+    passwords = Passwords()
+    try:
+        if not await store.accounts.all():
+            if address.domain not in {domain.name for domain in await store.domains.all()}:
+                await store.domains.add(address.domain)
+            desk = admin.Desk(store, passwords)
+            await admin.user_add(
+                desk, login=login, password=password, address=str(address), admin=True
+            )
+        return await _empty(store)
+    finally:
+        passwords.close()
+        store.close()
+
+
+async def _empty(store: Store) -> bool:
+    for account in await store.accounts.all():
+        usage = await store.maildrops.usage(account.maildrop_id)
+        if usage.messages or usage.trash_octets:
+            return False
+    return True
+
+
+def _card(trial: Trial, server: Server) -> str:
+    smtp, pop3, web = (server.listening[name][0] for name in ("smtp", "pop3", "http"))
+    shown = trial.directory
+    if shown.is_relative_to(Path.cwd()):
+        shown = shown.relative_to(Path.cwd())
+    print_json = "python3 -c 'import json, sys; print(json.load(sys.stdin)[\"access_token\"])'"
+    return f"""\
+Restante {version("restante")}: receives mail, never sends it.
+
+  folder    {"./" if not shown.is_absolute() else ""}{shown}
+            delete it and everything is gone
+  SMTP      {smtp}            takes mail for @{ADDRESS.domain}
+
+  Mail app  incoming  POP3, server {pop3.host}, port {pop3.port}, SSL/TLS, normal password
+            user      {ADDRESS}     password  {trial.password}
+            certificate SHA-256  {server.certificate.fingerprint}
+            compare once, then accept
+
+  curl      curl -k --user {ADDRESS}:{trial.password} pop3s://{pop3}/1
+
+  API       T=$(curl -s http://{web}/api/auth/login \\
+                --json '{{"login":"{USER}","password":"{trial.password}"}}' \\
+                | {print_json})
+            curl -s -H "Authorization: Bearer $T" http://{web}/api/emails
+
+  Try it    .venv/bin/restante knock {ADDRESS}       (second terminal)
+  Stop      Ctrl-C. Nothing here can be reached from another machine.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Quickstart:
+    """What `restante quickstart` made."""
+
+    config_file: Path
+    login: str
+    password: str
+    address: Address
+    fingerprint: str
+
+
+def quickstart(directory: Path, address: Address) -> Quickstart:
+    """Makes configuration, certificate, store and first administrator. Raises Trouble."""
+    directory = directory.absolute()
+    config_file = directory / "config.toml"
+    if config_file.exists():
+        raise Trouble(
+            f"{config_file} exists.",
+            "Quickstart makes a new server and never changes one that is there.",
+            "Name another folder: restante quickstart ADDRESS --dir DIR",
+            exit_code=4,
+        )
+    folder.prepare(directory)
+    try:
+        login = admin.read_login(address.local)
+    except BadName:
+        login = "admin"
+    password = generate()
+    text = default_text().replace('hostname = ""', f'hostname = "mail.{address.domain}"', 1)
+    draft = config_file.with_name("config.toml.new")
+    draft.write_text(text)
+    config = load(draft, {})
+    folder.prepare(config.server.data_dir)
+    certificate = load_certificate(config)
+    asyncio.run(_first_user(config, login, address, password))
+    draft.replace(config_file)  # last: a quickstart that was cut off can be run again
+    return Quickstart(config_file, login, password, address, certificate.fingerprint)

@@ -1,0 +1,186 @@
+"""What the commands mean here: aiosmtpd finds these hooks by name and sends what they return."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+from aiosmtpd import smtp
+
+from intake.deliver import Arrival, Kept
+from intake.recipients import Recipient
+from mail.address import Address, Path
+from mail.errors import Failure
+from net.limits import Peer
+from smtpin import replies
+from smtpin.replies import Reply
+
+_HOST = re.compile(r"[!-~]{1,255}")
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one session may take."""
+
+    message_octets: int = 50 * 1024 * 1024
+    recipients: int = 100
+    refusals: int = 10  # 4yz to RCPT not counted
+    command_s: float = 300  # RFC 5321 section 4.5.3.2.7
+    handshake_s: float = 10
+    stretch_s: float = 60  # in DATA: within each such time ...
+    stretch_octets: int = 30_000  # ... so many octets, or the end
+    message_s: float = 600
+    keep_s: float = 340  # the store's 30 s in its queue and 300 s of a commit, and our own work
+    linger_s: float = 10  # for a peer that does not read our last reply
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """The two calls this folder makes."""
+
+    resolve: Callable[[Address], Awaitable[Recipient]]
+    deliver: Callable[[Arrival], Awaitable[Kept]]
+
+
+class Envelope(smtp.Envelope):
+    """One mail transaction. `mail_from` is a Path, so the null sender counts as given too."""
+
+    mail_from: Path | None  # type: ignore[assignment]  # aiosmtpd asks only whether it is true
+    rcpt_tos: list[Recipient]  # type: ignore[assignment]  # likewise
+    content: bytes | None
+    declared_size: int | None = None
+
+
+class Handler:
+    """One for all sessions of a listener."""
+
+    def __init__(self, *, hostname: str, limits: Limits, intake: Intake) -> None:
+        self.hostname = hostname
+        self.limits = limits
+        self._intake = intake
+        # The event loop has only weak references to tasks.
+        self.deliveries: set[asyncio.Task[Reply]] = set()
+
+    async def handle_HELO(
+        self, _smtp: smtp.SMTP, session: smtp.Session, _envelope: Envelope, host: str
+    ) -> Reply:
+        if not _HOST.fullmatch(host):
+            return replies.BAD_HELO
+        session.host_name = host
+        return replies.hello(self.hostname)
+
+    async def handle_EHLO(
+        self,
+        _smtp: smtp.SMTP,
+        session: smtp.Session,
+        _envelope: Envelope,
+        host: str,
+        stock: list[str],
+    ) -> list[Reply]:
+        """One reply, so that it goes out in one write. `stock` is what aiosmtpd would say."""
+        if not _HOST.fullmatch(host):
+            return [replies.BAD_HELO]
+        session.host_name = host
+        extensions = [
+            f"SIZE {self.limits.message_octets}",
+            "8BITMIME",
+            "PIPELINING",
+            "ENHANCEDSTATUSCODES",
+        ]
+        if "250-STARTTLS" in stock:
+            extensions.append("STARTTLS")
+        return [replies.hello(self.hostname, *extensions)]
+
+    async def handle_MAIL(
+        self,
+        _smtp: smtp.SMTP,
+        _session: smtp.Session,
+        envelope: Envelope,
+        path: Path,
+        options: list[str],
+    ) -> Reply:
+        if path.address and not path.address.domain:
+            return replies.BAD_SENDER  # only RCPT knows a bare Postmaster
+        for option in options:
+            keyword, _, value = option.partition("=")
+            if keyword == "SIZE":
+                envelope.declared_size = int(value)
+        envelope.mail_from = path
+        return replies.SENDER_OK
+
+    async def handle_RCPT(
+        self,
+        _smtp: smtp.SMTP,
+        session: smtp.Session,
+        envelope: Envelope,
+        path: Path,
+        _options: list[str],
+    ) -> Reply:
+        if path.address is None:
+            return replies.BAD_RECIPIENT
+        if len(envelope.rcpt_tos) >= self.limits.recipients:
+            return replies.TOO_MANY_RECIPIENTS
+        try:
+            recipient = await self._intake.resolve(path.address)
+        except Failure as failure:
+            return _refused(failure, Peer.of(session.peer))
+        envelope.rcpt_tos.append(recipient)
+        return replies.RECIPIENT_OK
+
+    async def handle_DATA(
+        self, _smtp: smtp.SMTP, session: smtp.Session, envelope: Envelope
+    ) -> Reply | None:
+        """The reply once the message is kept or refused; None if that takes too long to wait for.
+
+        What became of it is unknown then, so nothing may be said: the sender tries again.
+        """
+        assert envelope.mail_from is not None
+        assert envelope.content is not None
+        assert session.host_name is not None
+        peer = Peer.of(session.peer)
+        tls = session.ssl is not None
+        arrival = Arrival(
+            peer_ip=peer.ip,
+            helo=session.host_name,
+            protocol="ESMTPS" if tls else "ESMTP" if session.extended_smtp else "SMTP",
+            cipher=session.ssl["cipher"][0] if session.ssl else None,
+            sender=envelope.mail_from.address,
+            recipients=tuple(envelope.rcpt_tos),
+            content=envelope.content,
+        )
+        delivery = asyncio.create_task(self._keep(arrival, peer))
+        self.deliveries.add(delivery)
+        delivery.add_done_callback(self.deliveries.discard)
+        # `wait` leaves the task alone when it is itself cancelled or out of time: a commit that
+        # has begun is never cut.
+        await asyncio.wait({delivery}, timeout=self.limits.keep_s)
+        return delivery.result() if delivery.done() else None
+
+    async def _keep(self, arrival: Arrival, peer: Peer) -> Reply:
+        started = time.monotonic()
+        try:
+            kept = await self._intake.deliver(arrival)
+        except Failure as failure:
+            return _refused(failure, peer)
+        log.info(
+            "smtp.kept",
+            peer=peer.ip,
+            uid=str(kept.uid),
+            size=kept.size,
+            to=len(arrival.recipients),
+            ms=round(1000 * (time.monotonic() - started)),
+        )
+        return replies.kept(kept.uid)
+
+
+def _refused(failure: Failure, peer: Peer) -> Reply:
+    reply = replies.render(failure)
+    why = type(failure).__name__
+    log.info("smtp.refused", **{**failure.facts, "peer": peer.ip, "code": reply.code, "why": why})
+    return reply

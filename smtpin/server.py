@@ -1,0 +1,79 @@
+"""The SMTP listener: takes mail from strangers, keeps it, and only then says so.
+
+IN        bound sockets; what `Limits` and `Intake` (smtpin/handler.py) and net/limits.py name
+OUT       calls of `Intake.deliver`; log lines smtp.kept, smtp.refused, smtp.fault, smtp.end
+MAY       refuse connections, commands and messages; forget what it has not said 250 to
+NEVER     say 250 before `deliver` has returned; cut a delivery, whoever goes away; offer logins
+          or send mail
+FAILS     toward the peer only: every fault of ours is 451 4.3.0 with a constant text
+RFC       5321 (SMTP), 1870 (SIZE), 2034 and 3463 (enhanced codes), 2920 (PIPELINING),
+          3207 (STARTTLS), 6152 (8BITMIME)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Sequence
+
+from net.limits import Connections, OctetBudget
+from net.listen import BACKLOG
+from smtpin.handler import Handler
+from smtpin.protocol import InboundSMTP
+
+STOP_S = 30  # for what is in hand when we stop
+
+
+class SmtpServer:
+    """Started once, stopped once, in one event loop."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        tls: ssl.SSLContext | None,
+        connections: Connections,
+        budget: OctetBudget,
+    ) -> None:
+        self._handler = handler
+        self._tls = tls
+        self._connections = connections
+        self._budget = budget
+        self._sessions: set[InboundSMTP] = set()
+        self._listeners: list[asyncio.Server] = []
+        # aiosmtpd writes commands and addresses to this logger at INFO, message lines at DEBUG.
+        logging.getLogger("mail.log").setLevel(logging.WARNING)
+
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Serves on bound sockets, which are ours from here on."""
+        loop = asyncio.get_running_loop()
+        for bound in sockets:
+            listener = await loop.create_server(self._session, sock=bound, backlog=BACKLOG)
+            self._listeners.append(listener)
+
+    def _session(self) -> InboundSMTP:
+        return InboundSMTP(
+            self._handler,
+            tls=self._tls,
+            connections=self._connections,
+            budget=self._budget,
+            sessions=self._sessions,
+        )
+
+    async def stop(self, grace_s: float = STOP_S) -> None:
+        """No new connections; idle ones are closed; DATA in hand is finished, if in time.
+
+        Returns when the last delivery has its result.
+        """
+        for listener in self._listeners:
+            listener.close()
+        sessions = [session.stop() for session in tuple(self._sessions)]
+        if sessions:
+            await asyncio.wait(sessions, timeout=grace_s)
+        while self._handler.deliveries:
+            await asyncio.wait(self._handler.deliveries)
+        for session in sessions:
+            session.cancel()
+        await asyncio.gather(*sessions, return_exceptions=True)

@@ -1,0 +1,140 @@
+"""What leaves the store: frozen values, never rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import IntEnum
+
+from mail.address import Address, DomainName
+from mail.ident import UniqueId
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """`url` is an SQLAlchemy URL. `quota_octets` 0: no quota."""
+
+    url: str
+    quota_octets: int
+    trash_days: int
+    max_listed: int
+
+
+class Role(IntEnum):
+    USER = 0
+    ADMIN = 1
+
+
+class AccountState(IntEnum):
+    OPEN = 0
+    DISABLED = 1
+    CLOSED = 2
+
+
+class Folder(IntEnum):
+    INBOX = 0
+    ARCHIVE = 1
+    TRASH = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    id: int
+    login: str
+    role: Role
+    state: AccountState
+    maildrop_id: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A secret to check: `secret` is a hash in the form that `auth.passwords` writes."""
+
+    id: int
+    secret: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoginSession:
+    """A signed-in session that is still valid at the moment it was read."""
+
+    id: int
+    account: Account
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    id: int
+    name: DomainName
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """An address and the maildrop it reaches."""
+
+    id: int
+    address: Address
+    login: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Counters of one maildrop; nothing is scanned for them."""
+
+    messages: int
+    octets: int
+    trash_octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class MaildropEntry:
+    uid: UniqueId
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Maildrop:
+    """The POP3 view of one account: a frozen snapshot (RFC 1939), in order of arrival."""
+
+    maildrop_id: int
+    entries: tuple[MaildropEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One stored message in one maildrop: its own `prefix`, then the body shared by recipients."""
+
+    uid: UniqueId
+    maildrop_id: int
+    home: int  # with `uid` the key of the body
+    prefix: bytes
+    size: int  # prefix and body: what LIST says and RETR sends
+    header_size: int  # through the blank line
+    dotted: bool  # some line starts with "."
+    folder: Folder
+    unread: bool
+    starred: bool
+    recipient: str  # the address really used
+    mail_from: str
+    from_text: str
+    to_text: str
+    subject: str
+    sent_at: datetime | None
+    message_id: str
+
+    @property
+    def arrived(self) -> datetime:
+        return datetime.fromtimestamp(int.from_bytes(self.uid.octets[:6], "big") / 1000, UTC)
+
+
+def microseconds(moment: datetime) -> int:
+    """The TS form of a moment."""
+    return int(moment.timestamp() * 1_000_000)
+
+
+def moment(ts: int) -> datetime:
+    return datetime.fromtimestamp(ts / 1_000_000, UTC)

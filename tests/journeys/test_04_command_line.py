@@ -1,0 +1,134 @@
+"""The command line on a stopped and on a running server; errors in three lines."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.kit import CONFIG, PASSWORD, pop3_client
+from tests.program import restante, running, succeed
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "config.toml").write_text(CONFIG.format(smtp=0, pop3=0, http=0))
+    return tmp_path
+
+
+def manage(folder: Path) -> None:
+    """Every command for users, domains and addresses, as its owner would go about it."""
+    succeed("domain", "add", "Example.ORG", folder=folder)
+    made = succeed("user", "add", "ada", "--address", "ada@example.org", folder=folder)
+    assert "password  " in made
+    succeed("address", "add", "shop@example.org", "ada", folder=folder)
+    answer = json.loads(succeed("address", "list", "--user", "ada", "--json", folder=folder))
+    found = [(row["address"], row["to"]) for row in answer["addresses"]]
+    assert found == [("ada@example.org", "ada"), ("shop@example.org", "ada")]
+
+    in_use = restante("domain", "rm", "example.org", folder=folder)
+    assert in_use.returncode == 4
+    assert "example.org still has 2 addresses" in in_use.stderr
+
+    succeed("address", "rm", "shop@example.org", folder=folder)
+    assert "ada@example.org" in succeed("address", "list", folder=folder)
+    assert "shop@example.org" not in succeed("address", "list", folder=folder)
+    shown = succeed("user", "list", folder=folder)
+    assert "ada" in shown
+
+    taken = restante("user", "add", "ada", folder=folder)
+    assert taken.returncode == 4
+    assert "exists already" in taken.stderr
+
+    asked = restante("user", "rm", "ada", folder=folder)  # no terminal, no --yes
+    assert asked.returncode == 2
+    assert "ada" in succeed("user", "list", folder=folder)
+    succeed("user", "rm", "ada", "--yes", folder=folder)
+    assert "ada" not in succeed("user", "list", "--json", folder=folder)
+    succeed("user", "add", "ada", folder=folder)  # the name is free again
+    succeed("domain", "rm", "example.org", "--force", folder=folder)
+    assert json.loads(succeed("domain", "list", "--json", folder=folder)) == {"domains": []}
+
+
+def test_a_stopped_server_is_managed(folder: Path) -> None:
+    manage(folder)
+
+
+def test_a_running_server_is_managed(folder: Path) -> None:
+    with running("serve", folder=folder) as server:
+        server.listening()
+        manage(folder)
+
+
+def test_a_new_password_counts_at_once(folder: Path) -> None:
+    with running("serve", folder=folder) as server:
+        pop3 = server.listening()["pop3"]
+        first = json.loads(succeed("user", "add", "ada", "--json", folder=folder))["password"]
+        pop3_client(pop3, "ada", first).quit()
+        succeed("user", "passwd", "ada", "--password-stdin", folder=folder, answer=PASSWORD)
+        pop3_client(pop3, "ada", PASSWORD).quit()
+        with pytest.raises(Exception, match="AUTH"):
+            pop3_client(pop3, "ada", first)
+
+
+def test_status_tells_what_runs(folder: Path) -> None:
+    stopped = restante("status", folder=folder)
+    assert stopped.returncode == 3
+    assert "not running" in stopped.stderr
+    with running("serve", folder=folder) as server:
+        smtp = server.listening()["smtp"]
+        answer = json.loads(succeed("status", "--json", folder=folder))
+        assert answer["listeners"]["smtp"] == [str(smtp)]
+        assert answer["pid"] == server.process.pid
+        assert server.end() == 0
+    assert restante("status", folder=folder).returncode == 3
+
+
+def test_three_faults_are_told_at_once(folder: Path) -> None:
+    (folder / "config.toml").write_text(
+        '[smtp]\nmax_message_mib = "big"\n[pop3]\nlisten = ["mail.example.org:995"]\n'
+        "[limits]\nsmpt_total = 10\n"
+    )
+    for command in ("serve", "status"):
+        refused = restante(command, folder=folder)
+        assert refused.returncode == 2
+        assert "3 faults" in refused.stderr
+        assert 'smtp.max_message_mib = "big"' in refused.stderr
+        assert "a whole number of MiB from 1 to 1024" in refused.stderr
+        assert "pop3.listen" in refused.stderr
+        assert "mail.example.org:995" in refused.stderr
+        assert "limits.smpt_total" in refused.stderr
+        assert "smtp_total" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    assert restante("config", "check", folder=folder).returncode == 2
+
+
+def test_quickstart_makes_a_server_that_can_be_managed(tmp_path: Path) -> None:
+    made = json.loads(succeed("quickstart", "Ann.Lee@example.org", "--json", folder=tmp_path))
+    assert made["login"] == "ann.lee"
+    config = Path(made["config"])
+    listed = succeed("address", "list", "--config", config, folder=tmp_path)
+    assert "Ann.Lee@example.org" in listed
+    again = restante("quickstart", "ann@example.org", folder=tmp_path)
+    assert again.returncode == 4
+    assert "exists" in again.stderr
+    assert (config.parent.stat().st_mode & 0o777) == 0o700
+
+
+def test_config_shows_where_values_come_from(folder: Path) -> None:
+    settings = json.loads(succeed("config", "show", "--json", folder=folder))["settings"]
+    by_key = {row["key"]: row for row in settings}
+    assert by_key["server.hostname"] == {
+        "key": "server.hostname",
+        "value": "mail.example.test",
+        "source": "file",
+    }
+    assert by_key["pop3.max_listed"]["source"] == "default"
+    assert "config.toml: no faults" in succeed("config", "check", folder=folder)
+
+
+def test_a_second_server_on_the_same_store_is_refused(folder: Path) -> None:
+    with running("serve", folder=folder) as server:
+        server.listening()
+        refused = restante("serve", folder=folder)
+        assert refused.returncode == 3
+        assert "in use" in refused.stderr

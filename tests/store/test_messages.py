@@ -1,0 +1,187 @@
+"""What we serve is what we stored; all recipients of an arrival or none; counters never drift."""
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mail.errors import MessageDamaged, NoSuchMessage, OverQuota
+from mail.ident import UniqueId
+from mail.lines import canonical
+from store.bodies import CHUNK_OCTETS
+from store.records import Folder, Usage
+from tests.store.conftest import PREFIX, QUOTA, Filled, fill, now
+
+HEADER = b"From: Bob <bob@example.net>\r\nSubject: One\r\n\r\n"
+
+
+async def test_octets_come_back_as_they_went_in(filled: Filled) -> None:
+    for content in (
+        b"",
+        b"\r\n",
+        HEADER,
+        HEADER + b"text\r\n",
+        HEADER + b"\0" * 500 + b"\r\n",
+        HEADER + b"." * 100 + b"\r\n",
+        HEADER + random.Random(1).randbytes(1000).hex().encode() + b"\r\n",
+        HEADER + b"y" * (CHUNK_OCTETS - len(HEADER) - 2) + b"\r\n",  # one chunk, to the octet
+        HEADER + b"y" * (CHUNK_OCTETS - len(HEADER) - 1) + b"\r\n",  # and one octet more
+    ):
+        uid = await filled.keep(content)
+        message = await filled.store.messages.read(filled.ann, uid)
+        stored = await filled.octets(filled.ann, uid)
+        assert stored == PREFIX + content
+        assert message.size == len(stored)
+
+
+async def test_one_body_serves_all_recipients(filled: Filled) -> None:
+    uid = await filled.keep(HEADER, filled.ann, filled.eve)
+    for maildrop in (filled.ann, filled.eve):
+        assert await filled.octets(maildrop, uid) == PREFIX + HEADER
+    with sqlite3.connect(filled.path) as raw:
+        assert raw.execute("SELECT refs FROM body").fetchall() == [(2,)]
+
+
+async def test_another_maildrop_does_not_see_it(filled: Filled) -> None:
+    uid = await filled.keep(HEADER, filled.ann)
+    with pytest.raises(NoSuchMessage):
+        await filled.store.messages.open(filled.eve, uid)
+    with pytest.raises(NoSuchMessage):
+        await filled.store.messages.read(filled.eve, uid)
+    assert not (await filled.store.maildrops.snapshot(filled.eve)).entries
+    assert await filled.store.maildrops.remove(filled.eve, [uid]) == 0
+    assert await filled.octets(filled.ann, uid) == PREFIX + HEADER
+
+
+async def test_over_quota_for_one_recipient_keeps_none(filled: Filled) -> None:
+    half = HEADER + b"x" * (QUOTA // 2) + b"\r\n"
+    for _ in range(2):
+        await filled.keep(half, filled.ann)  # at 100 %: the next RCPT would be put off
+    assert await filled.store.maildrops.full(filled.ann)
+    assert not await filled.store.maildrops.full(filled.eve)
+    with pytest.raises(OverQuota):
+        await filled.keep(half, filled.eve, filled.ann)
+    assert not (await filled.store.maildrops.snapshot(filled.eve)).entries
+    with sqlite3.connect(filled.path) as raw:
+        assert raw.execute("SELECT count(*) FROM body").fetchone() == (2,)
+    await filled.keep(HEADER, filled.ann)  # what was on its way may go over by a tenth
+    [*_, last] = (await filled.store.maildrops.snapshot(filled.ann)).entries
+    await filled.store.maildrops.remove(filled.ann, [last.uid])
+    await filled.keep(half, filled.eve)
+
+
+async def test_one_over_quota_does_not_disturb_its_batch(filled: Filled) -> None:
+    big = HEADER + b"x" * (QUOTA + QUOTA // 5) + b"\r\n"
+    outcomes = await asyncio.gather(
+        *(filled.keep(big if n % 4 == 0 else HEADER) for n in range(40)), return_exceptions=True
+    )
+    assert sum(isinstance(outcome, OverQuota) for outcome in outcomes) == 10
+    kept = [outcome for outcome in outcomes if isinstance(outcome, UniqueId)]
+    entries = (await filled.store.maildrops.snapshot(filled.ann)).entries
+    assert {entry.uid for entry in entries} == set(kept)
+
+
+async def test_a_page_is_newest_first_and_goes_on_where_it_ended(filled: Filled) -> None:
+    uids = sorted([await filled.keep(HEADER) for _ in range(7)], reverse=True)
+    page = filled.store.messages.page
+    first = [m.uid for m in await page(filled.ann, Folder.INBOX, limit=3)]
+    await filled.keep(HEADER)  # what comes in between is on no later page
+    second = [m.uid for m in await page(filled.ann, Folder.INBOX, before=first[-1], limit=10)]
+    assert first + second == uids
+
+
+async def test_facts_are_kept_with_the_message(filled: Filled) -> None:
+    uid = await filled.keep(
+        b"From: A <a@example.net>\r\nSubject: =?utf-8?q?=C3=A9t=C3=A9?=\r\n\r\n"
+    )
+    message = await filled.store.messages.read(filled.ann, uid)
+    assert message.subject == "été"
+    assert message.from_text == "A <a@example.net>"
+    assert abs((now() - message.arrived).total_seconds()) < 60
+    assert message.unread
+    assert not message.starred
+
+
+async def test_no_damaged_octet_is_served(filled: Filled) -> None:
+    content = HEADER + random.Random(2).randbytes(300_000).hex().encode()[:60_000] + b"\r\n"
+    uid = await filled.keep(content)
+    with sqlite3.connect(filled.path) as raw:
+        [(frame,)] = raw.execute("SELECT frame FROM body_chunk").fetchall()
+    chance = random.Random(3)
+    for _ in range(200):
+        octets = bytearray(frame)
+        octets[chance.randrange(len(frame))] ^= 1 << chance.randrange(8)
+        with sqlite3.connect(filled.path) as raw:
+            raw.execute("UPDATE body_chunk SET frame = ?", (bytes(octets),))
+        try:
+            assert await filled.octets(filled.ann, uid) == PREFIX + content
+        except MessageDamaged:
+            continue
+    with sqlite3.connect(filled.path) as raw:
+        raw.execute("DELETE FROM body_chunk")
+    with pytest.raises(MessageDamaged):
+        await filled.octets(filled.ann, uid)
+
+
+async def test_a_wrong_body_of_a_sound_frame_is_not_served(filled: Filled) -> None:
+    """A frame that unpacks, but to other octets: only the body's own hash can tell."""
+    uid = await filled.keep(HEADER + b"pay 100 to Ann\r\n")
+    other = await filled.keep(HEADER + b"pay 900 to Eve\r\n")
+    with sqlite3.connect(filled.path) as raw:
+        raw.execute(
+            "UPDATE body_chunk SET frame = (SELECT frame FROM body_chunk WHERE uid = ?)",
+            (other.octets,),
+        )
+    with pytest.raises(MessageDamaged):
+        await filled.octets(filled.ann, uid)
+
+
+Act = tuple[str, int]
+ACTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("keep"), st.integers(0, 2)),
+        st.tuples(st.just("remove"), st.integers(0, 30)),
+        st.tuples(st.just("remove again"), st.integers(0, 30)),
+    ),
+    max_size=25,
+)
+
+
+@given(acts=ACTS)
+def test_counters_equal_a_scan(
+    tmp_path_factory: pytest.TempPathFactory, acts: Sequence[Act]
+) -> None:
+    asyncio.run(_play(tmp_path_factory, acts))
+
+
+async def _play(tmp_path_factory: pytest.TempPathFactory, acts: Sequence[Act]) -> None:
+    filled = await fill(tmp_path_factory.mktemp("model") / "restante.db")
+    seen: list[UniqueId] = []
+    try:
+        for act, number in acts:
+            if act == "keep":
+                drops = [(filled.ann,), (filled.eve,), (filled.ann, filled.eve)][number]
+                seen.append(await filled.keep(canonical(HEADER + b"z" * number), *drops))
+            elif seen:
+                chosen = [seen[number % len(seen)]]
+                await filled.store.maildrops.remove(filled.ann, chosen)
+        for maildrop in (filled.ann, filled.eve):
+            _compare(filled, maildrop, await filled.store.maildrops.usage(maildrop))
+    finally:
+        filled.store.close()
+
+
+def _compare(filled: Filled, maildrop: int, usage: Usage) -> None:
+    with sqlite3.connect(filled.path) as raw:
+        scan = "SELECT count(*), coalesce(sum(size), 0) FROM message WHERE maildrop_id = ?"
+        messages, octets = raw.execute(f"{scan} AND folder = 0", (maildrop,)).fetchone()
+        _, trash = raw.execute(f"{scan} AND folder = 2", (maildrop,)).fetchone()
+        born = raw.execute(
+            "SELECT born FROM message WHERE maildrop_id = ? ORDER BY born", (maildrop,)
+        ).fetchall()
+    assert len(set(born)) == len(born)
+    assert usage == Usage(messages, octets, trash)

@@ -1,0 +1,223 @@
+"""A listening API with its real store, two users, and what it logs."""
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import aiohttp
+import pytest
+import structlog
+import uvloop
+
+from api.app import ApiServer
+from api.call import ApiParts
+from auth.login import Login
+from auth.passwords import Passwords
+from auth.tokens import Tokens
+from intake.deliver import Arrival, deliver
+from intake.recipients import Recipient
+from mail.address import Address, parse_domain
+from net.limits import Connections, Failures
+from net.listen import Endpoint, bind
+from store.records import Account, Role, StoreSettings
+from store.store import Store
+
+HOSTNAME = "mail.example.org"
+SECRET = "correct horse battery"
+KEY = bytes(range(32))
+WAIT_S = 20  # longer than anything here takes; a test that waits so long has failed
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Every test of this folder that waits runs on both event loops."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Api:
+    """`start` may be called with parts of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "restante.db"
+        settings = StoreSettings(
+            url=f"sqlite:///{self.file}", quota_octets=0, trash_days=30, max_listed=10_000
+        )
+        self.store = Store(settings, clock=now)
+        self.passwords = Passwords(cost=4)
+        self.parts = ApiParts(
+            store=self.store,
+            login=Login(self.store, self.passwords, Failures(clock=monotonic), clock=monotonic),
+            tokens=Tokens(KEY, issuer=HOSTNAME, clock=now),
+            key=KEY,
+            hostname=HOSTNAME,
+            clock=now,
+            connections=Connections(total=500, per_client=30, clock=monotonic),
+        )
+        self.server: ApiServer | None = None
+        self._sessions: list[aiohttp.ClientSession] = []
+        self._arrivals = now()
+
+    async def start(self, **parts: Any) -> None:
+        sockets = bind([Endpoint("127.0.0.1", 0)])
+        self.port: int = sockets[0].getsockname()[1]
+        self.server = ApiServer(replace(self.parts, **parts))
+        await self.server.start(sockets)
+
+    async def stop(self) -> None:
+        for session in self._sessions:
+            await session.close()
+        if self.server:
+            await self.server.stop(WAIT_S)
+        self.store.close()
+        self.passwords.close()
+
+    async def add_user(self, login: str, address: str) -> Account:
+        return await self.store.accounts.add(
+            login,
+            await self.passwords.hash(SECRET),
+            role=Role.USER,
+            address=Address.parse(address),
+        )
+
+    def client(self, token: str | None = None) -> aiohttp.ClientSession:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        session = aiohttp.ClientSession(
+            f"http://127.0.0.1:{self.port}",
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(total=WAIT_S),
+        )
+        self._sessions.append(session)
+        return session
+
+    async def token(self, login: str) -> str:
+        credentials = {"login": login, "password": SECRET}
+        async with self.client().post("/api/auth/login", json=credentials) as answer:
+            assert answer.status == 200, await answer.text()
+            return str((await answer.json())["access_token"])
+
+    async def signed_in(self, login: str = "ann") -> aiohttp.ClientSession:
+        return self.client(await self.token(login))
+
+    async def deliver(self, content: bytes, *recipients: str) -> str:
+        """One second later than the message before; returns its id."""
+        self._arrivals += timedelta(seconds=1)
+        resolved = []
+        for text in recipients or ("ann@example.org",):
+            address = Address.parse(text)
+            _, maildrop_id = await self.store.domains.look_up(address)
+            assert maildrop_id
+            resolved.append(Recipient(address, maildrop_id))
+        arrival = Arrival(
+            peer_ip="192.0.2.7",
+            helo="client.example.net",
+            protocol="ESMTP",
+            cipher=None,
+            sender=Address.parse("bob@example.net"),
+            recipients=tuple(resolved),
+            content=content,
+        )
+        kept = await deliver(arrival, self.store, hostname=HOSTNAME, clock=lambda: self._arrivals)
+        return str(kept.uid)
+
+    def spoil(self, statement: str) -> None:
+        """Changes the database behind the store's back."""
+        with sqlite3.connect(self.file) as database:
+            database.execute(statement)
+        database.close()
+
+    async def exchange(self, octets: bytes) -> bytes:
+        """Sends octets as they are and reads until the server closes."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(octets)
+        async with asyncio.timeout(WAIT_S):
+            answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return answer
+
+
+class Log:
+    """What was logged, and a way to wait for a line."""
+
+    def __init__(self) -> None:
+        self.lines: list[MutableMapping[str, Any]] = []
+        self._came = asyncio.Event()
+
+    def __call__(
+        self, _logger: object, method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        self.lines.append({**event, "level": method})
+        self._came.set()
+        raise structlog.DropEvent
+
+    async def line(self, event: str = "api.request", **fields: object) -> MutableMapping[str, Any]:
+        """The first line of an event with these fields, once it is there."""
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                for line in self.lines:
+                    if line["event"] == event and fields.items() <= line.items():
+                        return line
+                self._came.clear()
+                await self._came.wait()
+
+
+@pytest.fixture
+async def log() -> AsyncIterator[Log]:
+    captured = Log()
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, captured])
+    yield captured
+    structlog.reset_defaults()
+
+
+async def _fill(folder: Path) -> None:
+    made = Api(folder)
+    await made.store.domains.add(parse_domain("example.org"))
+    await made.add_user("ann", "ann@example.org")
+    await made.add_user("bob", "bob@example.org")
+    await made.stop()
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a closed store that every test copies."""
+    folder = tmp_path_factory.mktemp("api")
+    asyncio.run(_fill(folder))
+    return folder
+
+
+@pytest.fixture
+async def idle(tmp_path: Path, filled: Path, log: Log) -> AsyncIterator[Api]:
+    """Not listening yet."""
+    shutil.copytree(filled, tmp_path, dirs_exist_ok=True)
+    made = Api(tmp_path)
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def api(idle: Api) -> Api:
+    await idle.start()
+    return idle
+
+
+async def problem(answer: aiohttp.ClientResponse, status: int, slug: str) -> dict[str, Any]:
+    """The document of a refusal, after what every one must have (RFC 9457)."""
+    assert (answer.status, answer.content_type) == (status, "application/problem+json")
+    document: dict[str, Any] = await answer.json()
+    assert document["type"] == f"/problems/{slug}"
+    assert document["code"] == slug
+    assert document["status"] == status
+    assert document["title"]
+    assert document["request_id"] == answer.headers["X-Request-Id"]
+    assert ("WWW-Authenticate" in answer.headers) == (status == 401)
+    assert status < 500 or "detail" not in document
+    return document

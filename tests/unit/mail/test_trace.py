@@ -1,0 +1,176 @@
+"""The prefix: RFC 5321 section 4.4 as a pattern, and strangers who type what they like."""
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from mail.address import Address, DomainName
+from mail.ident import UniqueId
+from mail.lines import canonical, measure
+from mail.trace import Hop, letter, prefix
+
+AT = datetime(2026, 5, 1, 10, 2, 3, tzinfo=UTC)
+UID = UniqueId.first_of(AT)
+ANN = Address("ann", DomainName("example.org"))
+BOB = Address("bob", DomainName("example.net"))
+HOP = Hop("192.0.2.7", "mx.example.net", "mail.example.org", "ESMTP", None, UID, AT)
+
+_SUB = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
+_DOMAIN = rf"{_SUB}(?:\.{_SUB})*"
+_LITERAL = r"\[(?:[0-9.]+|IPv6:[0-9a-fA-F:.]+)\]"
+_DATE = r"[A-Z][a-z]{2}, \d\d? [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [+-]\d{4}"
+# RFC 5321 section 4.4, RFC 3848 (protocols), RFC 8314 section 4.3 (tls).
+RECEIVED = re.compile(
+    rf"Received: from (?:{_DOMAIN}|{_LITERAL}) \({_LITERAL}\)\r\n"
+    rf"\tby {_DOMAIN} with (?:SMTP|ESMTPS?) id [0-9a-z]+"
+    r"(?:\r\n\tfor <[^\r\n]+>)?"
+    r"(?:\r\n\ttls [A-Za-z][A-Za-z0-9_]*)?"
+    rf";\r\n\t{_DATE}\r\n"
+)
+
+
+def received(octets: bytes) -> str:
+    """The third of the three fields, after a look at the first two."""
+    text = octets.decode()
+    path, delivered, rest = text.split("\r\n", 2)
+    assert path.startswith("Return-Path: <")
+    assert delivered.startswith("Delivered-To: ")
+    assert RECEIVED.fullmatch(rest), rest
+    return rest
+
+
+def test_what_a_prefix_looks_like() -> None:
+    assert prefix(HOP, sender=BOB, recipient=ANN, shown=True).decode() == (
+        "Return-Path: <bob@example.net>\r\n"
+        "Delivered-To: ann@example.org\r\n"
+        "Received: from mx.example.net ([192.0.2.7])\r\n"
+        f"\tby mail.example.org with ESMTP id {UID}\r\n"
+        "\tfor <ann@example.org>;\r\n"
+        "\tFri, 01 May 2026 10:02:03 +0000\r\n"
+    )
+
+
+def test_a_bounce_has_an_empty_return_path() -> None:
+    octets = prefix(HOP, sender=None, recipient=ANN, shown=False)
+    assert octets.startswith(b"Return-Path: <>\r\n")
+
+
+def test_several_recipients_are_not_told_of_each_other() -> None:
+    # RFC 5321 section 7.2
+    assert "for" not in received(prefix(HOP, sender=BOB, recipient=ANN, shown=False)).split()
+
+
+@pytest.mark.parametrize(
+    ("helo", "expected"),
+    [
+        ("MX.Example.NET", "mx.example.net"),
+        ("localhost", "localhost"),
+        ("my_host.example", "my_host.example"),
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("[192.0.2.9]", "[192.0.2.9]"),
+        ("[IPv6:2001:DB8::9]", "[IPv6:2001:db8::9]"),
+        ("", "unknown"),
+        ("mx example net", "unknown"),
+        ("mx.example.net.", "unknown"),
+        ("[192.0.2.999]", "unknown"),
+        ("[IPv6:fe80::1%(]", "unknown"),
+        ("mx.example.net\r\nX-Forged: yes", "unknown"),
+        ("mx.example.net\n\nbody", "unknown"),
+        ("mx\0.example.net", "unknown"),
+        ("mx.example.net) by bank.example (", "unknown"),
+    ],
+)
+def test_from_names_a_host_or_nobody(helo: str, expected: str) -> None:
+    field = received(prefix(replace(HOP, helo=helo), sender=BOB, recipient=ANN, shown=True))
+    assert field.startswith(f"Received: from {expected} ([192.0.2.7])\r\n")
+
+
+@pytest.mark.parametrize(
+    ("peer_ip", "literal"),
+    [("192.0.2.7", "[192.0.2.7]"), ("2001:db8::7", "[IPv6:2001:db8::7]"), ("::1", "[IPv6:::1]")],
+)
+def test_the_peer_is_an_address_literal(peer_ip: str, literal: str) -> None:
+    # RFC 5321 section 4.1.3
+    field = received(prefix(replace(HOP, peer_ip=peer_ip), sender=BOB, recipient=ANN, shown=True))
+    assert f" ({literal})\r\n" in field
+
+
+@pytest.mark.parametrize(
+    ("cipher", "registered"),
+    [
+        ("TLS_AES_256_GCM_SHA384", "TLS_AES_256_GCM_SHA384"),
+        # OpenSSL has names of its own for TLS 1.2; the clause has those of the IANA registry.
+        ("ECDHE-ECDSA-AES256-GCM-SHA384", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"),
+        ("ECDHE-RSA-AES128-GCM-SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"),
+        ("ECDHE-RSA-CHACHA20-POLY1305", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"),
+    ],
+)
+@pytest.mark.parametrize("shown", [True, False])
+def test_the_cipher_suite_is_named(cipher: str, registered: str, *, shown: bool) -> None:
+    # RFC 8314 section 4.3
+    hop = replace(HOP, protocol="ESMTPS", cipher=cipher)
+    field = received(prefix(hop, sender=BOB, recipient=ANN, shown=shown))
+    assert f"\r\n\ttls {registered};\r\n" in field
+
+
+def test_the_date_keeps_its_zone() -> None:
+    hop = replace(HOP, at=AT.astimezone(timezone(timedelta(hours=-7))))
+    field = received(prefix(hop, sender=BOB, recipient=ANN, shown=True))
+    assert field.endswith("\tFri, 01 May 2026 03:02:03 -0700\r\n")
+
+
+@given(st.text(max_size=60))
+@example("a\r\n b")
+@example("[IPv6:::1]\r\nX: y")
+@example("é\u2028\u0085")
+def test_nothing_typed_at_helo_adds_a_line(helo: str) -> None:
+    octets = prefix(replace(HOP, helo=helo), sender=BOB, recipient=ANN, shown=True)
+    received(octets)
+    assert octets.count(b"\r\n") == 6
+
+
+LOCALS = st.text(
+    st.characters(min_codepoint=0x20, exclude_characters="\x7f", exclude_categories=["Cc", "Cs"]),
+    max_size=16,
+)
+
+
+@given(LOCALS, LOCALS)
+def test_a_prefix_is_canonical_and_only_header_whatever_the_addresses(
+    sender: str, recipient: str
+) -> None:
+    octets = prefix(
+        HOP,
+        sender=Address(sender, DomainName("example.net")),
+        recipient=Address(recipient, DomainName("example.org")),
+        shown=True,
+    )
+    assert canonical(octets) == octets
+    assert all(len(line) <= 998 for line in octets.split(b"\r\n"))  # RFC 5322 section 2.1.1
+    measures = measure(octets, b"")
+    assert (measures.header_size, measures.dotted) == (len(octets), False)
+    lines = octets.decode().split("\r\n")
+    assert lines[0] == f"Return-Path: <{Address(sender, DomainName('example.net'))}>"
+    assert lines[1] == f"Delivered-To: {Address(recipient, DomainName('example.org'))}"
+
+
+def test_a_letter_is_canonical_utf_8() -> None:
+    octets = letter(
+        sender="Restante <postmaster@example.org>",
+        recipient=ANN,
+        subject="Welcome",
+        at=AT,
+        text="Grüße,\n\n.dotted\nthe end",
+    )
+    assert canonical(octets) == octets
+    head, _, body = octets.decode().partition("\r\n\r\n")
+    assert body == "Grüße,\r\n\r\n.dotted\r\nthe end\r\n"
+    fields = dict(line.split(": ", 1) for line in head.split("\r\n"))
+    assert fields["To"] == "<ann@example.org>"
+    assert fields["Date"] == "Fri, 01 May 2026 10:02:03 +0000"
+    assert fields["Content-Type"] == "text/plain; charset=utf-8"
+    assert fields["Content-Transfer-Encoding"] == "8bit"

@@ -1,0 +1,22 @@
+"""Waiting for another program: by asking it, never by the clock alone."""
+
+import select
+import socket
+import time
+from collections.abc import Callable
+
+
+def until(done: Callable[[], bool], what: str, *, seconds: float = 60) -> None:
+    """Asks `done` again and again; fails, naming `what`, when it is not so in time."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        select.select([], [], [], 0.05)  # between two questions to a program that cannot call us
+
+
+def free_port() -> int:
+    """A port nobody listens on at this moment, for a program that must be given one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
