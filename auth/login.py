@@ -4,7 +4,7 @@ IN        a user name (login or own address), a secret, the peer
 OUT       SignedIn; a good check is remembered for REMEMBERED_S under a keyed hash
 MAY       read accounts from the store
 NEVER     tell an unknown user from a wrong secret, by text, work or time; lock an account
-FAILS     BadCredentials, TooMany, StorageBusy
+FAILS     BadCredentials, StorageBusy
 RFC       3206 (what a POP3 client is told), 4616 (the secret is compared as given)
 """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -12,6 +11,7 @@ import jwt
 
 from mail.errors import NotPermitted
 from mail.ident import parse_row_id, row_id_text
+from net.keyfile import write_new
 from store.records import LoginSession
 
 LIFE = timedelta(hours=1)
@@ -24,12 +24,7 @@ _CLAIMS = ["iss", "aud", "sub", "sid", "iat", "exp", "jti"]
 def load_key(path: Path) -> bytes:
     """The signing key, made on first use with mode 0400. Raises ValueError for any other size."""
     if not path.exists():
-        draft = path.with_name(path.name + ".new")
-        draft.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        with os.fdopen(os.open(draft, flags, 0o400), "wb") as file:
-            file.write(secrets.token_bytes(KEY_OCTETS))
-        draft.replace(path)
+        write_new(path, secrets.token_bytes(KEY_OCTETS), mode=0o400)
     key = path.read_bytes()
     if len(key) != KEY_OCTETS:
         raise ValueError(f"{path} must hold {KEY_OCTETS} octets; remove it to get a new one")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 from dataclasses import dataclass
@@ -90,9 +91,9 @@ def _bind_one(endpoint: Endpoint, *, optional: bool) -> socket.socket | None:
         opened.setblocking(False)
     except OSError as error:
         opened.close()
-        if v6 and optional and endpoint.host == "::" and error.errno == 99:  # EADDRNOTAVAIL
+        if v6 and optional and endpoint.host == "::" and error.errno == errno.EADDRNOTAVAIL:
             return None
-        if error.errno == 98:  # EADDRINUSE
+        if error.errno == errno.EADDRINUSE:
             raise PortTaken(endpoint, holder(endpoint.port)) from error
         raise PortNotOurs(endpoint, error.strerror or str(error)) from error
     return opened

@@ -12,7 +12,6 @@ RFC       8446, 5246, 7301 (ALPN)
 from __future__ import annotations
 
 import ipaddress
-import os
 import ssl
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -22,6 +21,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from net.keyfile import write_new
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 SELF_SIGNED_DAYS = 3650
@@ -133,18 +134,9 @@ def make_self_signed(cert_file: Path, key_file: Path, *, hostname: str, now: dat
     )
     pem = serialization.Encoding.PEM
     cert_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write_new(
+    write_new(
         key_file,
         key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
         mode=0o400,
     )
-    _write_new(cert_file, certificate.public_bytes(pem), mode=0o644)
-
-
-def _write_new(path: Path, octets: bytes, *, mode: int) -> None:
-    """A whole file or none, never readable by others in between."""
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(octets)
-    draft.replace(path)
+    write_new(cert_file, certificate.public_bytes(pem), mode=0o644)
