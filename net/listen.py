@@ -77,7 +77,12 @@ def bind(endpoints: list[Endpoint]) -> list[socket.socket]:
 def _bind_one(endpoint: Endpoint, *, optional: bool) -> socket.socket | None:
     v6 = ":" in endpoint.host
     try:
-        opened = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_STREAM)
+        opened = socket.socket(
+            socket.AF_INET6 if v6 else socket.AF_INET,
+            socket.SOCK_STREAM,
+            # Named, because asyncio sets TCP_NODELAY only on sockets that say what they are.
+            socket.IPPROTO_TCP,
+        )
     except OSError as error:
         if v6 and optional and endpoint.host == "::":
             return None

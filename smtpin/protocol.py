@@ -188,7 +188,7 @@ class InboundSMTP(smtp.SMTP):
             return
         finally:
             self._idle = False
-        if self.why:
+        if self.why:  # told to leave in the turn of the loop that brought the line
             return
         try:
             await self._obey(line)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
 import uvloop
 
 from auth.passwords import Passwords
@@ -170,3 +171,4 @@ def live_server(folder: Path, *, config: str = "") -> Iterator[Live]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+        structlog.reset_defaults()

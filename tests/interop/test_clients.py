@@ -39,7 +39,9 @@ def getmail(live: Live, folder: Path) -> list[str]:
     (folder / "getmailrc").write_text(
         f"[retriever]\ntype = SimplePOP3SSLRetriever\nserver = {live.pop3.host}\n"
         f"port = {live.pop3.port}\nusername = {ANN}\npassword = {PASSWORD}\n"
-        f"[destination]\ntype = Maildir\npath = {folder / 'mail'}/\n"
+        # A program of ours: into a maildir getmail refuses to deliver as root.
+        f"[destination]\ntype = MDA_external\npath = {folder / 'keep'}\n"
+        "allow_root_commands = true\n"
         "[options]\ndelete = true\ndelivered_to = false\nreceived = false\n"
     )
     return ["getmail", f"--getmaildir={folder}", "--rcfile=getmailrc"]
@@ -54,6 +56,8 @@ def test_every_octet_is_fetched_and_nothing_left(
     folder = tmp_path / "client"
     for name in ("tmp", "new", "cur"):
         (folder / "mail" / name).mkdir(parents=True)
+    (folder / "keep").write_text(f'#!/bin/sh\nexec cat > "$(mktemp {folder}/mail/new/XXXXXXXX)"\n')
+    (folder / "keep").chmod(0o700)
     words = command(live, folder)
     done = subprocess.run(
         [needs(words[0]), *words[1:]], capture_output=True, check=False, timeout=120

@@ -173,6 +173,7 @@ class Log:
 @pytest.fixture
 async def log() -> AsyncIterator[Log]:
     captured = Log()
+    structlog.reset_defaults()  # whatever a server of another test has set
     structlog.configure(processors=[structlog.contextvars.merge_contextvars, captured])
     yield captured
     structlog.reset_defaults()

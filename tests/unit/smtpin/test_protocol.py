@@ -101,6 +101,18 @@ async def test_d02_the_budget_is_held_until_the_message_is_kept_and_given_back_o
     assert spent(listener.budget, 100 * KIB) == 0
 
 
+async def test_d02_what_is_only_discarded_holds_no_budget() -> None:
+    limits = Limits(message_octets=256 * KIB, refusals=1000)
+    async with listening(limits, budget=OctetBudget(300 * KIB)) as listener:
+        endless, good = await listener.connect(), await listener.connect()
+        await endless.begin()
+        await endless.send(b"x" * 290 * KIB)
+        # Tried again until the server has read all that; the other message is not over yet.
+        heard = [await send_message(good, b"yy\r\n" * 50 * KIB) for _ in range(5)]
+        endless.reset()
+        assert heard[-1].startswith("250 ")
+
+
 async def test_d03_past_the_limit_it_reads_to_the_dot_and_goes_on() -> None:
     async with listening(SMALL) as listener:
         client = await listener.connect()
