@@ -51,6 +51,7 @@ FAILURES: Final[Mapping[type[Failure], str]] = {
     errors.NotFound: "not-found",
     errors.NotOurDomain: "not-found",
     errors.NotPermitted: "not-permitted",
+    errors.OutcomeUnknown: "busy",
     errors.OverQuota: "over-quota",
     errors.StorageBusy: "busy",
     errors.StorageFull: "busy",
@@ -59,8 +60,18 @@ FAILURES: Final[Mapping[type[Failure], str]] = {
     errors.WeakPassword: "weak-password",
 }
 
-# Raised only while octets of a message are taken in.
-CANNOT_OCCUR: Final[frozenset[type[Failure]]] = frozenset({errors.BadContent})
+# Raised where octets are taken in, or to the command line alone.
+CANNOT_OCCUR: Final[frozenset[type[Failure]]] = frozenset(
+    {
+        errors.BadContent,
+        errors.FullForDays,
+        errors.BackupDamaged,
+        errors.FileTrouble,
+        errors.LeaseLost,
+        errors.NotEmpty,
+        errors.NotMail,
+    }
+)
 
 
 class Problem(Exception):

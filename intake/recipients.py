@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from mail.address import Address
-from mail.errors import NotOurDomain, OverQuota, StorageBusy, UnknownRecipient
+from mail.errors import FullForDays, NotOurDomain, OverQuota, StorageBusy, UnknownRecipient
 from store.store import Store
+
+GRACE = timedelta(days=7)  # senders give up after five, and then know why
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ async def resolve(address: Address, store: Store) -> Recipient:
 
     `postmaster` of each domain of ours, and alone, always resolves (RFC 5321 section 4.5.1): to
     its own address if there is one, else to the first administrator.
-    Raises NotOurDomain, UnknownRecipient, OverQuota, StorageBusy.
+    Raises NotOurDomain, UnknownRecipient, OverQuota, after GRACE FullForDays, StorageBusy.
     """
     folded = address.folded
     ours, maildrop_id = await store.domains.look_up(folded)
@@ -34,6 +37,8 @@ async def resolve(address: Address, store: Store) -> Recipient:
         maildrop_id = await store.domains.postmaster()
         if maildrop_id is None:
             raise StorageBusy("no mailbox has been made yet")
-    if await store.maildrops.full(maildrop_id):
-        raise OverQuota("mailbox full", address=str(folded))
+    since = await store.maildrops.full_since(maildrop_id)
+    if since is not None:
+        kind = FullForDays if since > GRACE else OverQuota
+        raise kind("mailbox full", address=str(folded), since=since)
     return Recipient(address, maildrop_id)

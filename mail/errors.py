@@ -32,6 +32,10 @@ class OverQuota(Failure):
     temporary = True
 
 
+class FullForDays(Failure):
+    """The maildrop has been full for longer than a sender can be asked to try again."""
+
+
 class MessageTooLarge(Failure):
     """More octets than the configured largest message."""
 
@@ -52,8 +56,20 @@ class StorageBusy(Failure):
     temporary = True
 
 
+class LeaseLost(Failure):
+    """A singleton role is another process's now; no front end ever meets it."""
+
+    temporary = True
+
+
 class StorageFull(Failure):
     """No room on the disk for more mail."""
+
+    temporary = True
+
+
+class OutcomeUnknown(Failure):
+    """Whether it was kept or done is not known: nothing may be answered."""
 
     temporary = True
 
@@ -94,3 +110,19 @@ class BadName(Failure):
 
 class WeakPassword(Failure):
     """A new password that is too easy to guess."""
+
+
+class FileTrouble(Failure):
+    """A file or folder that was named cannot be read or written."""
+
+
+class NotMail(Failure):
+    """A file or folder is not of the format that was named."""
+
+
+class BackupDamaged(Failure):
+    """The folder holds no backup, or not all of one."""
+
+
+class NotEmpty(Failure):
+    """There is mail in a store that is to be filled."""

@@ -72,6 +72,11 @@ def read(content: bytes) -> Facts:
     )
 
 
+def codec(charset: str) -> str | None:
+    """What decodes a charset of mail; None for a name that is none."""
+    return _CODECS.get(normalize_encoding(charset).lower())
+
+
 def _date(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
@@ -97,14 +102,14 @@ def _decode(octets: bytes) -> str:
 
 def _word(match: re.Match[str]) -> str:
     charset, encoding, payload = match.groups()
-    codec = _CODECS.get(normalize_encoding(charset).lower())
-    if codec is None:
+    name = codec(charset)
+    if name is None:
         return match[0]
     try:
         if encoding in "bB":
             octets = binascii.a2b_base64(payload + "=" * (-len(payload) % 4))
         else:
             octets = binascii.a2b_qp(payload, header=True)
-        return octets.decode(codec, "replace")
+        return octets.decode(name, "replace")
     except ValueError:
         return match[0]

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, cast
 
 import structlog
 
-from mail.errors import Failure, MessageDamaged
+from mail.errors import Failure, MessageDamaged, OutcomeUnknown
 from mail.lines import Stuffer, TopCut
 from net.limits import Connections, Peer, Refused
 from pop3d import replies
@@ -370,6 +370,10 @@ class Connection(asyncio.Protocol):
             self._removed = await self._server.store.maildrops.remove(
                 self._account.maildrop_id, action.uids
             )
+        except OutcomeUnknown as unknown:
+            log.error("pop3.unremoved", why=type(unknown).__name__)
+            self.cut("outcome unknown")
+            return []
         except Failure as failure:
             log.warning("pop3.unremoved", why=type(failure).__name__, facts=failure.facts)
             return self._session.commit_failed()

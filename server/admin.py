@@ -7,7 +7,7 @@ Each takes plain values and returns a plain dict; an expected refusal is a Failu
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ from store.store import Store
 
 Answer = dict[str, Any]
 Act = Callable[..., Awaitable[Answer]]
+LongAct = Callable[..., Coroutine[Any, Any, Answer]]
+"""Has a parameter `progress` besides, to which it tells how far it is."""
 
 _LOGIN = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 

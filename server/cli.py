@@ -25,6 +25,7 @@ from server.config import show as show_settings
 from server.knock import Turned
 from server.knock import knock as knock_at
 from server.terminal import Terminal, command
+from server.transfer_cli import DB, FILES
 from server.trouble import Trouble
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ ADDRESS = _application("Addresses, and whose mail they are.")
 CONFIG = _application("The configuration.")
 for _name, _group in {"user": USER, "domain": DOMAIN, "address": ADDRESS, "config": CONFIG}.items():
     APP.add_typer(_group, name=_name)
+APP.add_typer(FILES)
+APP.add_typer(DB, name="db")
 
 PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from standard input.")

@@ -30,18 +30,20 @@ from net.limits import Connections, Failures, OctetBudget
 from net.listen import Endpoint, PortNotOurs, PortTaken, bind
 from net.tls import BadCertificate, Certificate, make_self_signed
 from pop3d.server import ALPN, UNAUTHENTICATED, UNAUTHENTICATED_PER_CLIENT, Pop3Server
-from server import admin, folder
+from server import admin, folder, transfer
 from server.config import Config
 from server.control import Control, bound
 from server.trouble import Trouble
 from smtpin.handler import Handler, Intake, Limits
 from smtpin.server import SmtpServer
-from store.database import StoreInUse, StoreUnfit
-from store.records import StoreSettings
+from store.database import StoreInUse
+from store.engines import StoreUnfit
+from store.records import Folder, StoreSettings
 from store.store import Store
 
 MIB = 1024 * 1024
 SMTP_PER_CLIENT_MINUTE = 60
+ON_DELETE = {"trash": Folder.TRASH, "archive": Folder.ARCHIVE, "purge": Folder.PURGED}
 HTTP_TOTAL = 500
 HTTP_PER_CLIENT = 30
 POP3_DRAIN_S = 30
@@ -92,6 +94,9 @@ class Server:
             await self._pop3.start(self.sockets.pop3, self.certificate.context(ALPN))
             await self._api.start(self.sockets.http)
             await self._control.start()
+            self.store.indexer.start()
+            self.store.leases.start()
+            self.store.upkeep.start()
             opened.pop_all()
         structlog.get_logger().info(
             "server.ready",
@@ -156,14 +161,18 @@ class Server:
             )
         )
         acts = bound(admin.ACTS, admin.Desk(store, self.passwords)) | {"status": self.status}
-        self._control = Control(config.server.data_dir, acts)
+        long_acts = {name: partial(act, store) for name, act in transfer.LONG_ACTS.items()}
+        self._control = Control(config.server.data_dir, acts, long_acts)
 
     async def stop(self) -> None:
         """No new connections; what is in hand is finished, then everything is closed."""
         await self._control.stop()
+        await self.store.upkeep.stop()
         await asyncio.gather(
             self._smtp.stop(), self._pop3.drain(POP3_DRAIN_S), self._api.stop(API_DRAIN_S)
         )
+        await self.store.indexer.stop()
+        await self.store.leases.stop()
         await asyncio.to_thread(self.store.close)
         self.passwords.close()
         structlog.get_logger().info("server.stopped")
@@ -245,10 +254,13 @@ def open_sockets(config: Config) -> Sockets:
 def open_store(config: Config) -> Store:
     """Raises Trouble."""
     settings = StoreSettings(
-        url=config.store.url,
+        url=store_url(config),
+        on_delete=ON_DELETE[config.pop3.on_delete],
         quota_octets=config.store.quota_mib * MIB,
         trash_days=config.store.trash_days,
         max_listed=config.pop3.max_listed,
+        # Three messages of the largest size must fit, whatever is configured.
+        floor_octets=MIB * max(config.store.min_free_mib, 3 * config.smtp.max_message_mib),
     )
     try:
         return Store(settings, clock=utc_now)
@@ -264,6 +276,22 @@ def open_store(config: Config) -> Store:
             "The mail store cannot keep its promises.",
             f"{error}.",
             "Mend that, or set store.url to another place.",
+            exit_code=3,
+        ) from error
+
+
+def store_url(config: Config) -> str:
+    """Of the file that is named for it, or as configured. Raises Trouble."""
+    file = config.store.url_file
+    if file is None:
+        return config.store.url
+    try:
+        return file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Trouble(
+            f"The URL of the store cannot be read from {file}.",
+            f"{error}.",
+            "Correct store.url_file, or the rights of that file.",
             exit_code=3,
         ) from error
 

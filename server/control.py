@@ -1,8 +1,10 @@
 """A socket in the data folder: the command line tells the running server what to do.
 
 One request a connection: a line of JSON `{"act": ..., "with": {...}}`, then a line of JSON
-`{"answer": ...}` or `{"refused": {"kind": ..., "public": ...}}`. The folder and the socket are
-open to the owner of the server alone; whoever can write there needs no further proof.
+`{"answer": ...}` or `{"refused": {"kind": ..., "public": ...}}`. Long work says how far it is in
+lines `{"progress": [done, total]}` before its answer, and ends when the connection does. The folder
+and the socket are open to the owner of the server alone; whoever can write there needs no further
+proof.
 """
 
 from __future__ import annotations
@@ -10,18 +12,19 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import structlog
 
 from mail import errors
 from mail.errors import Failure
+from server.progress import Progress, followed
 
 if TYPE_CHECKING:
-    from server.admin import Act, Answer
+    from server.admin import Act, Answer, LongAct
 
 SOCKET = "control"
 LINE_OCTETS = 1024 * 1024
@@ -38,11 +41,15 @@ class Broken(Exception):
 
 
 class Control:
-    """The server's end. `acts` are the functions that may be asked for, by name."""
+    """The server's end. `acts` and `long_acts` may be asked for, by name."""
 
-    def __init__(self, data_dir: Path, acts: Mapping[str, Act]) -> None:
+    def __init__(
+        self, data_dir: Path, acts: Mapping[str, Act], long_acts: Mapping[str, LongAct]
+    ) -> None:
         self._path = data_dir / SOCKET
         self._acts = acts
+        self._long_acts = long_acts
+        self._at_work: set[asyncio.Task[Any]] = set()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -53,8 +60,12 @@ class Control:
         )
 
     async def stop(self) -> None:
+        """Long work is stopped, at its next step."""
         if self._server:
             self._server.close()
+            for task in self._at_work:
+                task.cancel()
+            await asyncio.gather(*self._at_work, return_exceptions=True)
             await self._server.wait_closed()
             self._path.unlink(missing_ok=True)
 
@@ -62,26 +73,51 @@ class Control:
         try:
             line = await asyncio.wait_for(reader.readline(), TIMEOUT_S)
             if line:
-                writer.write(json.dumps(await self._perform(line)).encode() + b"\n")
-                await writer.drain()
+                await _write(writer, await self._perform(line, writer))
         except (TimeoutError, ConnectionError, ValueError) as error:
             structlog.get_logger().warning("control.end", why=type(error).__name__)
         finally:
             writer.close()
 
-    async def _perform(self, line: bytes) -> dict[str, Any]:
+    async def _perform(self, line: bytes, writer: asyncio.StreamWriter) -> dict[str, Any]:
         request = json.loads(line)
-        act = self._acts[request["act"]]
+        name, given = request["act"], request["with"]
         try:
-            answer = await act(**request["with"])
+            if name in self._long_acts:
+                answer = await self._work(self._long_acts[name], given, writer)
+            else:
+                answer = await self._acts[name](**given)
         except Failure as failure:
             return {"refused": {"kind": type(failure).__name__, "public": failure.public}}
         structlog.get_logger().info("control.done", act=request["act"])
         return {"answer": answer}
 
+    async def _work(
+        self, act: LongAct, given: Mapping[str, Any], writer: asyncio.StreamWriter
+    ) -> Answer:
+        async def tell(done: int, total: int) -> None:
+            await _write(writer, {"progress": [done, total]})
 
-def ask(data_dir: Path, act: str, arguments: Mapping[str, object]) -> Answer:
-    """The command line's end: runs `act` in the server.
+        progress = Progress()
+        task = asyncio.ensure_future(followed(act(progress=progress, **given), progress, tell))
+        self._at_work.add(task)
+        task.add_done_callback(self._at_work.discard)
+        return await task
+
+
+async def _write(writer: asyncio.StreamWriter, line: dict[str, Any]) -> None:
+    writer.write(json.dumps(line).encode() + b"\n")
+    await writer.drain()
+
+
+def ask(
+    data_dir: Path,
+    act: str,
+    arguments: Mapping[str, object],
+    *,
+    told: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Answer:
+    """The command line's end: runs `act` in the server. `told` hears how far long work is.
 
     Raises NotRunning, Broken, or the Failure that the act raised there.
     """
@@ -95,16 +131,25 @@ def ask(data_dir: Path, act: str, arguments: Mapping[str, object]) -> Answer:
         try:
             connection.sendall(json.dumps({"act": act, "with": arguments}).encode() + b"\n")
             with connection.makefile("rb") as stream:
-                line = stream.readline()
+                reply = _reply(stream, told)
         except OSError as error:
             raise Broken(f"the server did not answer: {error.strerror}") from error
-    if not line:
+    if reply is None:
         raise Broken("the server met a fault; its log says more")
-    reply = json.loads(line)
     if refused := reply.get("refused"):
         raise _failure(refused["kind"])(refused["public"])
     answer: Answer = reply["answer"]
     return answer
+
+
+def _reply(stream: IO[bytes], told: Callable[[int, int], None]) -> dict[str, Any] | None:
+    """What comes after the progress; None if the connection ends before."""
+    for line in stream:
+        reply: dict[str, Any] = json.loads(line)
+        if "progress" not in reply:
+            return reply
+        told(*reply["progress"])
+    return None
 
 
 def running(data_dir: Path) -> bool:

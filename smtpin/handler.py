@@ -14,7 +14,7 @@ from aiosmtpd import smtp
 from intake.deliver import Arrival, Kept
 from intake.recipients import Recipient
 from mail.address import Address, Path
-from mail.errors import Failure
+from mail.errors import Failure, OutcomeUnknown
 from net.limits import Peer
 from smtpin import replies
 from smtpin.replies import Reply
@@ -65,7 +65,7 @@ class Handler:
         self.limits = limits
         self._intake = intake
         # The event loop has only weak references to tasks.
-        self.deliveries: set[asyncio.Task[Reply]] = set()
+        self.deliveries: set[asyncio.Task[Reply | None]] = set()
 
     async def handle_HELO(
         self, _smtp: smtp.SMTP, session: smtp.Session, _envelope: Envelope, host: str
@@ -162,10 +162,12 @@ class Handler:
         await asyncio.wait({delivery}, timeout=self.limits.keep_s)
         return delivery.result() if delivery.done() else None
 
-    async def _keep(self, arrival: Arrival, peer: Peer) -> Reply:
+    async def _keep(self, arrival: Arrival, peer: Peer) -> Reply | None:
         started = time.monotonic()
         try:
             kept = await self._intake.deliver(arrival)
+        except OutcomeUnknown:
+            return None
         except Failure as failure:
             return _refused(failure, peer)
         log.info(

@@ -105,6 +105,7 @@ TABLE: Mapping[type[Failure], Reply] = {
     errors.BadAddress: BAD_RECIPIENT,
     errors.MessageTooLarge: TOO_LARGE,
     errors.OverQuota: Reply(452, "4.2.2", "mailbox full"),
+    errors.FullForDays: Reply(552, "5.2.2", "mailbox full for more than a week"),
     errors.TooMany: Reply(421, "4.7.0", ""),
     errors.StorageBusy: Reply(451, "4.3.0", "the mail store is busy; try again"),
     errors.StorageFull: Reply(452, "4.3.1", "no room for mail at this moment; try again"),
@@ -113,6 +114,11 @@ TABLE: Mapping[type[Failure], Reply] = {
 # Nobody signs in, reads or administers by SMTP.
 CANNOT_OCCUR: frozenset[type[Failure]] = frozenset(
     {
+        errors.BackupDamaged,
+        errors.FileTrouble,
+        errors.LeaseLost,
+        errors.NotEmpty,
+        errors.NotMail,
         errors.BadCredentials,
         errors.BadName,
         errors.InUse,
@@ -120,6 +126,7 @@ CANNOT_OCCUR: frozenset[type[Failure]] = frozenset(
         errors.NameTaken,
         errors.NoSuchMessage,
         errors.NotFound,
+        errors.OutcomeUnknown,  # then nothing is said at all
         errors.WeakPassword,
     }
 )

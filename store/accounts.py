@@ -105,7 +105,10 @@ _ACCOUNT = select(
 def _add(account: Account, secret: str, address: Address | None, connection: Connection) -> None:
     columns = schema.account.c
     taken = select(columns.id).where(columns.login == account.login)
-    if connection.execute(taken).first():
+    found = connection.execute(taken).scalar_one_or_none()
+    if found == account.id:
+        return  # an earlier try whose answer was lost
+    if found:
         raise NameTaken(f"the user {account.login} exists already")
     domain_id = domain_for_new(address, connection) if address else None
     now = microseconds(account.created_at)
@@ -122,10 +125,6 @@ def _add(account: Account, secret: str, address: Address | None, connection: Con
         insert(schema.maildrop).values(
             id=account.maildrop_id,
             account_id=account.id,
-            modseq=0,
-            messages=0,
-            octets=0,
-            trash_octets=0,
         )
     )
     connection.execute(

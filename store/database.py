@@ -1,17 +1,13 @@
-"""The engine: where the database is, which settings the promises need, who reads.
-
-Settings are set and read back on every new connection; a database that cannot keep a 250
-refuses to start and says which setting, what it found and what it needs.
-"""
+"""One open database: its migrations, its readers, and what its errors mean to a peer."""
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
 import os
-import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -19,131 +15,180 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import URL, make_url
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, delete, insert, select
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import QueuePool
 
 from mail.errors import Failure, StorageBusy, StorageFull
+from store import schema
+from store.engines import Backend, StoreUnfit, Trouble, backend
 
 T = TypeVar("T")
 
 READERS = 4
-OLDEST_SQLITE = (3, 40, 1)
-MIB = 1024 * 1024
-
-# Why each: docs/storage.md. The order counts: the first two take effect in an empty file only.
-_SETTINGS: dict[str, str | int] = {
-    "page_size": 8192,
-    "auto_vacuum": 2,  # incremental
-    "journal_mode": "wal",
-    "synchronous": 2,  # FULL: WAL with NORMAL loses acknowledged mail at a power cut
-    "foreign_keys": 1,
-    "busy_timeout": 5000,
-    "trusted_schema": 0,
-    "cell_size_check": 1,
-    "secure_delete": 1,
-    "mmap_size": 0,  # an I/O error must be an error, not a signal
-    "temp_store": 2,  # memory: no content in temporary files
-    "wal_autocheckpoint": 8000,
-    "journal_size_limit": 64 * MIB,
-    "fullfsync": 1,
-    "checkpoint_fullfsync": 1,
-}
-_WRITER_SETTINGS = _SETTINGS | {"cache_size": -65536}
-_READER_SETTINGS = _SETTINGS | {"cache_size": -16384, "query_only": 1}
-
-
-class StoreUnfit(Exception):
-    """The database cannot keep the promises, or cannot be opened. The text is for the owner."""
+READ_TRIES = 2
 
 
 class StoreInUse(StoreUnfit):
     """Another process has this store open."""
 
 
-def failure_of(error: DBAPIError) -> Failure | None:
+def failure_of(trouble: Trouble, error: DBAPIError) -> Failure | None:
     """What a database error means to a peer; None for a fault of ours."""
-    code = getattr(error.orig, "sqlite_errorcode", None)
-    primary = code & 0xFF if isinstance(code, int) else None
-    if primary == sqlite3.SQLITE_FULL:
-        return StorageFull("no room for more mail at the moment", error=str(error.orig))
-    if primary in (
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_NOMEM,
-    ):
-        return StorageBusy("the mail store is busy", error=str(error.orig))
-    return None
+    match trouble:
+        case Trouble.OURS:
+            return None
+        case Trouble.FULL:
+            return StorageFull("no room for more mail at the moment", error=str(error.orig))
+        case _:
+            return StorageBusy("the mail store is busy", error=str(error.orig))
 
 
 class Database:
-    """One open database: the writer's engine, and readers in threads of their own."""
+    """Opened and brought to the newest schema by its constructor. Raises StoreUnfit.
 
-    def __init__(self, url: str) -> None:
-        parsed = make_url(url)
-        if parsed.get_backend_name() != "sqlite" or not parsed.database:
-            raise StoreUnfit(f"{parsed.render_as_string()} is not an SQLite file")
-        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-            raise StoreUnfit(f"SQLite {sqlite3.sqlite_version} is too old: 3.40.1 is needed")
-        self.path = Path(parsed.database).absolute()
-        self._lock = _take_lock(self.path)
+    `filling`: by what fills a store from elsewhere; others refuse one that is not full yet.
+    """
+
+    def __init__(self, url: str, *, filling: bool = False) -> None:
+        self.backend: Backend = backend(url)
+        path = self.backend.path
+        self._lock = take_lock(path) if path else None
         try:
-            self.writer = _engine(parsed, _WRITER_SETTINGS, "BEGIN IMMEDIATE", connections=1)
-            self._readers = _engine(parsed, _READER_SETTINGS, "BEGIN", connections=READERS)
-            self._migrate()
-            _sync_folders(self.path)
+            self.writer: Engine = self.backend.connect(writes=True, connections=1)
+            self._readers = self.backend.connect(writes=False, connections=READERS)
+            try:
+                self._open(filling=filling)
+                if path:
+                    _sync_folders(path)
+            except BaseException:
+                self.writer.dispose()
+                self._readers.dispose()
+                raise
         except BaseException:
-            self._lock.close()
+            if self._lock:
+                self._lock.close()
             raise
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """Runs `query` in one read-only transaction. Raises StorageBusy."""
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._read_now, query
-        )
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self.read_now, query)
 
-    def _read_now(self, query: Callable[[Connection], T]) -> T:
-        try:
-            with self._readers.connect() as connection:
-                return query(connection)
-        except DBAPIError as error:
-            if failure := failure_of(error):
-                raise failure from error
-            raise
+    def read_now(self, query: Callable[[Connection], T]) -> T:
+        """The same in the thread of the caller, for work that has a thread of its own."""
+        for left in reversed(range(READ_TRIES)):
+            try:
+                with self._readers.connect() as connection:
+                    return query(connection)
+            except DBAPIError as error:
+                trouble = self.backend.trouble(error)
+                if trouble in (Trouble.LOST, Trouble.AGAIN) and left:
+                    continue  # reading again changes nothing
+                if failure := failure_of(trouble, error):
+                    raise failure from error
+                raise
+        raise AssertionError("the last try returns or raises")
 
     def close(self) -> None:
         """After the writer has stopped."""
+        self._disconnect()
+        if self._lock:
+            self._lock.close()
+
+    def become(self, file: Path, *, keep: Path | None) -> None:
+        """Puts another database file in the place of this one's, and closes.
+
+        `keep` is another name for the file of before. Nobody else has it open until it is done.
+        """
+        path = self.backend.path
+        assert path
+        self._disconnect()
+        if path.with_name(path.name + "-wal").exists():  # the last connection takes it away
+            raise StoreUnfit(f"the log of {path} could not be written back")
+        if keep:
+            keep.hardlink_to(path)
+        file.replace(path)
+        _sync_folders(path)
+        if self._lock:
+            self._lock.close()
+
+    def _disconnect(self) -> None:
         self._threads.shutdown()
         self._readers.dispose()
         self.writer.dispose()
-        self._lock.close()
 
-    def _migrate(self) -> None:
-        """Brings the schema to its newest step; the write also tries that writing works."""
-        folder = Path(__file__).parent / "migrations"
-        config = AlembicConfig()
-        config.set_main_option("script_location", str(folder))
-        newest = ScriptDirectory.from_config(config).get_current_head()
+    def _open(self, *, filling: bool) -> None:
+        """Checks the server, migrates, and tries that writing works."""
         try:
             with self.writer.begin() as connection:
-                found = MigrationContext.configure(connection).get_current_revision()
-                if found != newest:
-                    config.attributes["connection"] = connection
-                    command.upgrade(config, "head")
-                connection.exec_driver_sql(
-                    "INSERT INTO store_fact (name, value) VALUES ('last_start', datetime())"
-                    " ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-                )
+                self.backend.check(connection)
+                migrate(connection)
+                if not filling and is_unfinished(connection):
+                    raise StoreUnfit(
+                        "a restore or move into it did not come to its end; run that again"
+                    )
+                probe(connection)
         except DBAPIError as error:
-            raise StoreUnfit(f"{self.path} cannot be written: {error.orig}") from error
+            raise StoreUnfit(
+                f"{self.backend.url.render_as_string()} cannot be used: {error.orig}"
+            ) from error
 
 
-def _take_lock(path: Path) -> IO[bytes]:
+@dataclass(frozen=True, slots=True)
+class SchemaStep:
+    revision: str
+    meaning: str
+
+
+def steps() -> list[SchemaStep]:
+    """All steps of the schema, oldest first."""
+    scripts = ScriptDirectory.from_config(_alembic())
+    found = [SchemaStep(each.revision, each.doc) for each in scripts.walk_revisions()]
+    return found[::-1]
+
+
+def migrate(connection: Connection) -> None:
+    """Brings the schema to its newest step. Raises StoreUnfit for one we do not know."""
+    config = _alembic()
+    config.attributes["connection"] = connection
+    newest = ScriptDirectory.from_config(config).get_current_head()
+    found = revision(connection)
+    if found == newest:
+        return
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise StoreUnfit(f"its schema {found} is of another version of Restante") from error
+
+
+def _alembic() -> AlembicConfig:
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
+
+
+def revision(connection: Connection) -> str | None:
+    """The step that the schema has reached; None while there is none."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+UNFINISHED = "unfinished"  # store_fact: rows are still being brought in from elsewhere
+
+
+def is_unfinished(connection: Connection) -> bool:
+    fact = schema.store_fact
+    return connection.execute(select(fact).where(fact.c.name == UNFINISHED)).first() is not None
+
+
+def probe(connection: Connection) -> None:
+    """A small write, to find out whether writing works."""
+    fact = schema.store_fact
+    connection.execute(delete(fact).where(fact.c.name == "probe"))
+    connection.execute(insert(fact).values(name="probe", value=""))
+
+
+def take_lock(path: Path) -> IO[bytes]:
     """SQLite has exactly one writing process: it holds this lock as long as it lives."""
     try:
         lock = path.with_name(path.name + ".lock").open("ab")
@@ -157,37 +202,8 @@ def _take_lock(path: Path) -> IO[bytes]:
     return lock
 
 
-def _engine(url: URL, settings: dict[str, str | int], begin: str, *, connections: int) -> Engine:
-    engine = create_engine(
-        url,
-        poolclass=QueuePool,
-        pool_size=connections,
-        max_overflow=0,
-        hide_parameters=True,  # an error must not show what a message holds
-        connect_args={"isolation_level": None, "check_same_thread": False},
-    )
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: sqlite3.Connection, _record: object) -> None:
-        for name, needed in settings.items():
-            connection.execute(f"PRAGMA {name} = {needed}").close()
-        for name, needed in settings.items():
-            row = connection.execute(f"PRAGMA {name}").fetchone()
-            # fullfsync answers nothing where the platform has none.
-            if row is not None and row[0] != needed:
-                connection.close()
-                raise StoreUnfit(f"{url.database}: {name} is {row[0]}, needed is {needed}")
-
-    @event.listens_for(engine, "begin")
-    def start(connection: Connection) -> None:
-        # Deferred, a read before a write would fail at once after another's commit.
-        connection.exec_driver_sql(begin)
-
-    return engine
-
-
 def _sync_folders(path: Path) -> None:
-    """The names of database, log and folders reach the disk: SQLite syncs only their content."""
+    """The names of new folders reach the disk; SQLite syncs only the one its files are in."""
     for folder in path.parents:
         try:
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

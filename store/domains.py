@@ -65,7 +65,10 @@ class Domains:
 
 
 def _add(domain: Domain, connection: Connection) -> None:
-    if _domain_id(domain.name, connection) is not None:
+    found = _domain_id(domain.name, connection)
+    if found == domain.id:
+        return  # an earlier try whose answer was lost
+    if found is not None:
         raise NameTaken(f"the domain {domain.name} exists already")
     connection.execute(
         insert(schema.domain).values(
@@ -108,6 +111,9 @@ def _add_address(alias: Alias, connection: Connection) -> None:
     ).scalar_one_or_none()
     if maildrop_id is None:
         raise NotFound(f"there is no user {alias.login}")
+    taken = select(schema.address.c.id).where(schema.address.c.id == alias.id)
+    if connection.execute(taken).first():
+        return  # an earlier try whose answer was lost
     domain_id = domain_for_new(alias.address, connection)
     insert_address(alias, domain_id, maildrop_id, connection)
 

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import threading
+from array import array
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import islice
+from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, select
 
 from mail.ident import UniqueId
 from store import schema
 from store.database import Database
+from store.messages import expiry
+from store.moves import Move
 from store.records import (
+    Entries,
     Folder,
     Maildrop,
-    MaildropEntry,
     StoreSettings,
     Usage,
     microseconds,
 )
 from store.writer import Writer
 
-SLICE = 500  # keys in one statement
+CACHED_MESSAGES = 2_000_000  # of all snapshots kept, about 28 octets each
+ROWS = 5000  # read at a time
 
 
 class Maildrops:
@@ -35,89 +43,97 @@ class Maildrops:
     ) -> None:
         self._database = database
         self._writer = writer
-        self._quota_octets = settings.quota_octets
-        self._max_listed = settings.max_listed
-        # At least a day: a session lasts half a day and must be able to read what it lists.
-        self._trash_for = timedelta(days=max(settings.trash_days, 1))
+        self._settings = settings
         self._clock = clock
+        self._kept: OrderedDict[int, Maildrop] = OrderedDict()
+        self._kept_messages = 0
+        self._lock = threading.Lock()  # snapshots are read in several threads
 
     async def snapshot(self, maildrop_id: int) -> Maildrop:
-        """The inbox at this moment, oldest first, at most `max_listed` messages of it."""
-        return await self._database.read(partial(_snapshot, maildrop_id, self._max_listed))
+        """The inbox at this moment, oldest first, at most `max_listed` messages of it.
+
+        Sessions that begin with no change in between share one.
+        """
+        return await self._database.read(partial(self._snapshot, maildrop_id))
 
     async def remove(self, maildrop_id: int, uids: Sequence[UniqueId]) -> int:
-        """Moves messages to the trash, all in one transaction; returns how many went.
+        """Moves messages from the inbox to where deleted ones go; returns how many went.
 
         One that another session moved meanwhile counts as gone and is no error.
         """
-        expires = microseconds(self._clock() + self._trash_for)
-        return await self._writer.run(partial(_remove, maildrop_id, uids, expires), frees=True)
+        move = Move(
+            maildrop_id,
+            uids,
+            self._settings.on_delete,
+            come_from=[Folder.INBOX],
+            expires=expiry(self._settings.on_delete, self._settings, self._clock()),
+            quota_octets=self._settings.quota_octets,
+            long_lists=self._database.backend.long_lists,
+        )
+        return await self._writer.run(move.run, frees=True)
 
-    async def full(self, maildrop_id: int) -> bool:
-        """Whether the maildrop has reached its quota: new mail for it is put off at RCPT."""
-        if not self._quota_octets:
-            return False
-        return (await self.usage(maildrop_id)).octets >= self._quota_octets
+    async def full_since(self, maildrop_id: int) -> timedelta | None:
+        """For how long the maildrop has been at its quota; None while there is room."""
+        drop = await self._database.read(partial(_counters, maildrop_id))
+        quota = self._settings.quota_octets if drop.quota_octets is None else drop.quota_octets
+        over = bool(quota) and drop.octets >= quota
+        if drop.quota_messages is not None:
+            over = over or drop.messages >= drop.quota_messages
+        if not over:
+            return None
+        since = drop.full_since
+        now = microseconds(self._clock())
+        return timedelta(microseconds=now - since if since is not None else 0)
 
     async def usage(self, maildrop_id: int) -> Usage:
         """The counters that every change of the maildrop keeps."""
-        return await self._database.read(partial(_usage, maildrop_id))
+        drop = await self._database.read(partial(_counters, maildrop_id))
+        return Usage(drop.messages, drop.octets, drop.trash_octets)
+
+    def _snapshot(self, maildrop_id: int, connection: Connection) -> Maildrop:
+        drops = schema.maildrop.c
+        modseq = connection.execute(
+            select(drops.modseq).where(drops.id == maildrop_id)
+        ).scalar_one()
+        with self._lock:
+            kept = self._kept.get(maildrop_id)
+            if kept and kept.modseq == modseq:
+                self._kept.move_to_end(maildrop_id)
+                return kept
+        entries = _read_entries(maildrop_id, self._settings.max_listed, connection)
+        found = Maildrop(maildrop_id, modseq, entries)
+        self._keep(found)
+        return found
+
+    def _keep(self, found: Maildrop) -> None:
+        with self._lock:
+            old = self._kept.pop(found.maildrop_id, None)
+            if old:
+                self._kept_messages -= len(old.entries)
+            self._kept[found.maildrop_id] = found
+            self._kept_messages += len(found.entries)
+            while self._kept_messages > CACHED_MESSAGES:
+                _, gone = self._kept.popitem(last=False)
+                self._kept_messages -= len(gone.entries)
 
 
-def _snapshot(maildrop_id: int, max_listed: int, connection: Connection) -> Maildrop:
+def _read_entries(maildrop_id: int, max_listed: int, connection: Connection) -> Entries:
     message = schema.message.c
     rows = connection.execute(
-        select(message.uid, message.size)
+        select(message.uid, message.size, message.born)
         .where(message.maildrop_id == maildrop_id, message.folder == Folder.INBOX)
         .order_by(message.uid)
         .limit(max_listed)
     )
-    return Maildrop(maildrop_id, tuple(MaildropEntry(UniqueId(uid), size) for uid, size in rows))
+    uids, sizes, born = bytearray(), array("I"), array("Q")
+    while part := list(islice(rows, ROWS)):
+        some_uids, some_sizes, some_born = zip(*part, strict=True)
+        uids += b"".join(some_uids)
+        sizes.extend(some_sizes)
+        born.extend(some_born)
+    return Entries(bytes(uids), sizes, born)
 
 
-def _remove(
-    maildrop_id: int, uids: Sequence[UniqueId], expires: int, connection: Connection
-) -> int:
-    drops = schema.maildrop.c
-    message = schema.message.c
-    modseq = (
-        connection.execute(select(drops.modseq).where(drops.id == maildrop_id)).scalar_one() + 1
-    )
-    messages = octets = 0
-    for start in range(0, len(uids), SLICE):
-        keys = [uid.octets for uid in uids[start : start + SLICE]]
-        chosen = (
-            message.maildrop_id == maildrop_id,
-            message.folder == Folder.INBOX,
-            message.uid.in_(keys),
-        )
-        count, size = connection.execute(
-            select(func.count(), func.coalesce(func.sum(message.size), 0)).where(*chosen)
-        ).one()
-        messages += count
-        octets += size
-        connection.execute(
-            update(schema.message)
-            .where(*chosen)
-            .values(folder=Folder.TRASH, expires_at=expires, modseq=modseq)
-        )
-    if messages:
-        connection.execute(
-            update(schema.maildrop)
-            .where(drops.id == maildrop_id)
-            .values(
-                modseq=modseq,
-                messages=drops.messages - messages,
-                octets=drops.octets - octets,
-                trash_octets=drops.trash_octets + octets,
-            )
-        )
-    return messages
-
-
-def _usage(maildrop_id: int, connection: Connection) -> Usage:
-    drops = schema.maildrop.c
-    row = connection.execute(
-        select(drops.messages, drops.octets, drops.trash_octets).where(drops.id == maildrop_id)
-    ).one()
-    return Usage(row.messages, row.octets, row.trash_octets)
+def _counters(maildrop_id: int, connection: Connection) -> Any:
+    drops = schema.maildrop
+    return connection.execute(select(drops).where(drops.c.id == maildrop_id)).one()

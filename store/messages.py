@@ -1,54 +1,44 @@
-"""Append, open, read, list and move messages."""
+"""Keep, open, read, list and move messages."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, func, insert, select, update
+from sqlalchemy import Connection, and_, func, select
 
-from mail.address import Address
-from mail.errors import MessageDamaged, NoSuchMessage, OverQuota
-from mail.facts import Facts
+from mail.errors import MessageDamaged, NoSuchMessage, StorageFull
 from mail.ident import UniqueId
-from mail.lines import measure
 from store import schema
-from store.bodies import CHUNK_OCTETS, Packed, pack, unpack
+from store.bodies import CHUNK_OCTETS, pack, unpack
 from store.database import Database
+from store.delivery import (
+    DOTTED,
+    REPEAT,
+    STARRED,
+    UNREAD,
+    Copy,
+    Delivery,
+    NewMessage,
+    deliver,
+)
+from store.moves import SHOWN, Move
 from store.records import Folder, Message, StoreSettings, microseconds, moment
+from store.space import Space
 from store.writer import Writer
 
-UNREAD, STARRED = 1, 2  # message.flags
-DOTTED = 1  # message.traits
+__all__ = ["Copy", "Messages", "NewMessage", "OpenMessage"]
+
 PACKERS = 2
-# At RCPT a full maildrop is refused; what is on its way then may go over by a tenth.
-QUOTA_SLACK = 1.1
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """One maildrop that a message goes to, with the trace lines of its own."""
-
-    maildrop_id: int
-    recipient: Address
-    prefix: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class NewMessage:
-    """An arrival as the store takes it: canonical content, one copy for each maildrop."""
-
-    uid: UniqueId
-    mail_from: Address | None
-    content: bytes
-    facts: Facts
-    copies: Sequence[Copy]
+PACKED_AT_ONCE = 16 * 1024  # octets: below, a thread costs more than the work
+# Longer than any session: who lists a purged message can still read it.
+PURGED_FOR = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +72,64 @@ class OpenMessage:
 
 
 class Messages:
-    def __init__(self, database: Database, writer: Writer, settings: StoreSettings) -> None:
+    def __init__(
+        self,
+        database: Database,
+        writer: Writer,
+        settings: StoreSettings,
+        *,
+        space: Space | None,
+        clock: Callable[[], datetime],
+    ) -> None:
         self._database = database
         self._writer = writer
-        self._quota_octets = settings.quota_octets
+        self._settings = settings
+        self._space = space
+        self._clock = clock
+        # Told of each maildrop after new mail has been kept in it.
+        self.fresh: Callable[[int], None] | None = None
         self._packers = ThreadPoolExecutor(PACKERS, thread_name_prefix="store-pack")
 
     async def append(self, new: NewMessage) -> int:
         """Keeps one message in each maildrop, all or none; returns its size in the first.
 
-        Raises OverQuota, StorageBusy, StorageFull.
+        Raises OverQuota, StorageBusy, StorageFull, OutcomeUnknown.
         """
-        loop = asyncio.get_running_loop()
-        packed = await loop.run_in_executor(self._packers, pack, new.content)
-        work = partial(_insert, new, packed, self._quota_octets)
-        return await self._writer.run(work, octets=packed.stored)
+        if self._space and self._space.short():
+            raise StorageFull("no room for more mail at the moment")
+        if len(new.content) <= PACKED_AT_ONCE:
+            packed = pack(new.content)
+        else:
+            loop = asyncio.get_running_loop()
+            packed = await loop.run_in_executor(self._packers, pack, new.content)
+        delivery = Delivery.of(
+            new, packed, quota_octets=self._settings.quota_octets, now=self._clock()
+        )
+        size: int = await self._writer.run_with_others(
+            deliver, delivery, octets=packed.stored, landed=delivery.landed
+        )
+        if self.fresh:
+            for copy in new.copies:
+                self.fresh(copy.maildrop_id)
+        return size
+
+    async def move(self, maildrop_id: int, uids: Sequence[UniqueId], to: Folder) -> int:
+        """Moves messages, whatever folder they are in; returns how many were moved.
+
+        Into the trash they go with an expiry; out of it, under the same uid, they come back.
+        Purged ones are gone for everybody who does not list them already.
+        Raises OverQuota (out of the trash), StorageBusy.
+        """
+        move = Move(
+            maildrop_id,
+            uids,
+            to,
+            come_from=SHOWN,
+            expires=expiry(to, self._settings, self._clock()),
+            quota_octets=self._settings.quota_octets,
+            long_lists=self._database.backend.long_lists,
+        )
+        return await self._writer.run(move.run, frees=to in (Folder.TRASH, Folder.PURGED))
 
     async def open(self, maildrop_id: int, uid: UniqueId) -> OpenMessage:
         """Raises NoSuchMessage, MessageDamaged, StorageBusy."""
@@ -120,85 +153,14 @@ class Messages:
         self._packers.shutdown()
 
 
-def _insert(new: NewMessage, packed: Packed, quota_octets: int, connection: Connection) -> int:
-    """The delivery transaction. Room is looked at before anything is written."""
-    drops = schema.maildrop.c
-    measures = {copy.maildrop_id: measure(copy.prefix, new.content) for copy in new.copies}
-    counters = {
-        row.id: row
-        for row in connection.execute(
-            select(drops.id, drops.modseq, drops.octets)
-            .where(drops.id.in_(measures))
-            .order_by(drops.id)
-        )
-    }
-    for maildrop_id, measured in measures.items():
-        octets = counters[maildrop_id].octets + measured.size
-        if quota_octets and octets > quota_octets * QUOTA_SLACK:
-            raise OverQuota("mailbox full", maildrop=maildrop_id)
-
-    home = min(measures)
-    uid = new.uid.octets
-    connection.execute(
-        insert(schema.body).values(
-            home=home,
-            uid=uid,
-            refs=len(measures),
-            octets=packed.octets,
-            stored=packed.stored,
-            sha256=packed.sha256,
-        )
-    )
-    if packed.frames:
-        connection.execute(
-            insert(schema.body_chunk),
-            [
-                {"home": home, "uid": uid, "n": n, "frame": frame}
-                for n, frame in enumerate(packed.frames)
-            ],
-        )
-    facts = new.facts
-    rows: list[dict[str, Any]] = []
-    for copy in new.copies:
-        measured = measures[copy.maildrop_id]
-        modseq = counters[copy.maildrop_id].modseq + 1
-        rows.append(
-            {
-                "maildrop_id": copy.maildrop_id,
-                "uid": uid,
-                "home": home,
-                "born": modseq,
-                "modseq": modseq,
-                "folder": Folder.INBOX,
-                "flags": UNREAD,
-                "traits": DOTTED if measured.dotted else 0,
-                "size": measured.size,
-                "header_size": measured.header_size,
-                "prefix": copy.prefix,
-                "rcpt": str(copy.recipient),
-                "mail_from": str(new.mail_from or ""),
-                "from_text": facts.from_text,
-                "to_text": facts.to_text,
-                "subject": facts.subject,
-                "sent_at": microseconds(facts.sent_at) if facts.sent_at else None,
-                "message_id": facts.message_id,
-            }
-        )
-    connection.execute(insert(schema.message), rows)
-    connection.execute(
-        update(schema.maildrop)
-        .where(drops.id == bindparam("drop"))
-        .values(
-            modseq=drops.modseq + 1,
-            messages=drops.messages + 1,
-            octets=drops.octets + bindparam("size"),
-        ),
-        [
-            {"drop": maildrop_id, "size": measured.size}
-            for maildrop_id, measured in measures.items()
-        ],
-    )
-    return measures[new.copies[0].maildrop_id].size
+def expiry(to: Folder, settings: StoreSettings, now: datetime) -> int | None:
+    """TS: when what is moved there goes for good; None: never."""
+    if to is Folder.TRASH:
+        # At least a day: a session lasts half a day and must be able to read what it lists.
+        return microseconds(now + timedelta(days=max(settings.trash_days, 1)))
+    if to is Folder.PURGED:
+        return microseconds(now + PURGED_FOR)
+    return None
 
 
 def record(row: Any) -> Message:
@@ -207,11 +169,14 @@ def record(row: Any) -> Message:
         uid=UniqueId(row.uid),
         maildrop_id=row.maildrop_id,
         home=row.home,
+        modseq=row.modseq,
         prefix=row.prefix,
         size=row.size,
         header_size=row.header_size,
         dotted=bool(row.traits & DOTTED),
+        repeat=bool(row.traits & REPEAT),
         folder=Folder(row.folder),
+        expires_at=None if row.expires_at is None else moment(row.expires_at),
         unread=bool(row.flags & UNREAD),
         starred=bool(row.flags & STARRED),
         recipient=row.rcpt,

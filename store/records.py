@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
+from typing import overload
 
 from mail.address import Address, DomainName
 from mail.ident import UniqueId
 
 
+class Folder(IntEnum):
+    INBOX = 0
+    ARCHIVE = 1
+    TRASH = 2
+    PURGED = 3  # shown nowhere; its rows stay until those who list it have gone
+    HELD = 4  # suspected spam, where that policy is chosen
+
+
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
-    """`url` is an SQLAlchemy URL. `quota_octets` 0: no quota."""
+    """`url` is an SQLAlchemy URL. `quota_octets` 0: no quota.
+
+    `floor_octets`: with less free room than this a database that is a file takes no more mail.
+    """
 
     url: str
     quota_octets: int
     trash_days: int
     max_listed: int
+    floor_octets: int = 0
+    on_delete: Folder = Folder.TRASH  # where POP3 moves what it deletes
 
 
 class Role(IntEnum):
@@ -29,12 +45,6 @@ class AccountState(IntEnum):
     OPEN = 0
     DISABLED = 1
     CLOSED = 2
-
-
-class Folder(IntEnum):
-    INBOX = 0
-    ARCHIVE = 1
-    TRASH = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +106,42 @@ class MaildropEntry:
     size: int
 
 
+class Entries(Sequence[MaildropEntry]):
+    """Messages of a snapshot in compact arrays, about 28 octets each."""
+
+    __slots__ = ("born", "sizes", "uids")
+
+    def __init__(self, uids: bytes, sizes: array[int], born: array[int]) -> None:
+        self.uids = uids  # 16 octets each
+        self.sizes = sizes
+        self.born = born
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @overload
+    def __getitem__(self, at: int) -> MaildropEntry: ...
+    @overload
+    def __getitem__(self, at: slice) -> Entries: ...
+
+    def __getitem__(self, at: int | slice) -> MaildropEntry | Entries:
+        if isinstance(at, slice):
+            start, stop, step = at.indices(len(self))
+            if step != 1:
+                raise ValueError("a part of a snapshot has no gaps")
+            return Entries(self.uids[16 * start : 16 * stop], self.sizes[at], self.born[at])
+        place = at + len(self) if at < 0 else at
+        size = self.sizes[place]
+        return MaildropEntry(UniqueId(self.uids[16 * place : 16 * place + 16]), size)
+
+
 @dataclass(frozen=True, slots=True)
 class Maildrop:
     """The POP3 view of one account: a frozen snapshot (RFC 1939), in order of arrival."""
 
     maildrop_id: int
-    entries: tuple[MaildropEntry, ...]
+    modseq: int
+    entries: Entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +151,14 @@ class Message:
     uid: UniqueId
     maildrop_id: int
     home: int  # with `uid` the key of the body
+    modseq: int  # the maildrop's number of its last change
     prefix: bytes
     size: int  # prefix and body: what LIST says and RETR sends
     header_size: int  # through the blank line
     dotted: bool  # some line starts with "."
+    repeat: bool  # of a message that had arrived within a day before it
     folder: Folder
+    expires_at: datetime | None  # in the trash: when it goes for good
     unread: bool
     starred: bool
     recipient: str  # the address really used

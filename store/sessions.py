@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,6 +16,8 @@ from store.accounts import open_account
 from store.database import Database
 from store.records import Account, Credential, LoginSession, microseconds
 from store.writer import Writer
+
+LOGIN = 1  # session.kind
 
 
 class Sessions:
@@ -33,10 +36,13 @@ class Sessions:
         session = LoginSession(new_row_id(), account)
         row = {
             "id": session.id,
+            "kind": LOGIN,
+            "key_hash": secrets.token_bytes(32),  # nothing finds it yet: there is no refresh token
             "credential_id": credential.id,
             "version": credential.version,
             "peer": peer_ip,
             "created_at": microseconds(now),
+            "seen_at": microseconds(now),
             "expires_at": microseconds(now + life),
         }
         await self._writer.run(partial(_begin, row))

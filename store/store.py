@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 
 from store.accounts import Accounts
+from store.backup import Saved, Step, save
+from store.condition import Size, size
 from store.database import Database
 from store.domains import Domains
+from store.indexer import Indexer
+from store.leases import Leases
 from store.maildrops import Maildrops
 from store.messages import Messages
 from store.records import StoreSettings
+from store.search import Search
 from store.sessions import Sessions
+from store.space import Space
+from store.transfer import Transfers
+from store.upkeep import Calendar, Upkeep, since_boot
+from store.verify import Progress, Report, verify
 from store.writer import Writer
 
 
@@ -21,14 +33,54 @@ class Store:
     One process at a time has an SQLite store open: a second one gets StoreInUse.
     """
 
-    def __init__(self, settings: StoreSettings, *, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        settings: StoreSettings,
+        *,
+        clock: Callable[[], datetime],
+        elapsed: Callable[[], float] = since_boot,
+    ) -> None:
         self._database = database = Database(settings.url)
-        self._writer = writer = Writer(database.writer)
+        path = database.backend.path
+        self._space = Space(path, settings.floor_octets) if path else None
+        self._clock = clock
+        self._writer = writer = Writer(database, self._space)
         self.accounts = Accounts(database, writer, settings, clock=clock)
         self.domains = Domains(database, writer, clock=clock)
-        self.messages = Messages(database, writer, settings)
+        self.search = Search(database)
+        self.indexer = Indexer(database, writer)
+        self.messages = Messages(database, writer, settings, space=self._space, clock=clock)
+        self.messages.fresh = self.indexer.hint
         self.maildrops = Maildrops(database, writer, settings, clock=clock)
         self.sessions = Sessions(database, writer, clock=clock)
+        self.leases = Leases(database, writer)
+        self.upkeep = Upkeep(
+            database,
+            writer,
+            self.leases,
+            settings,
+            calendar=Calendar(clock, elapsed),
+        )
+        self.transfers = Transfers(database, writer, settings, space=self._space, clock=clock)
+
+    async def verify(
+        self, *, bodies: float = 100, fix: bool = False, progress: Progress | None = None
+    ) -> Report:
+        """Checks what is kept; `bodies` per cent of the bodies are read. See `verify`."""
+        return await verify(
+            self._database,
+            self._writer,
+            bodies=bodies,
+            fix=fix,
+            progress=progress,
+        )
+
+    async def save(self, folder: Path, *, step: Step) -> Saved:
+        """Adds a backup to a folder. See `store.backup`."""
+        return await asyncio.to_thread(save, self._database, folder, now=self._clock(), step=step)
+
+    async def size(self) -> Size:
+        return await self._database.read(partial(size, self._database.backend.path))
 
     def close(self) -> None:
         """Finishes what is queued, then lets go of the database."""

@@ -1,14 +1,19 @@
 """The one writer thread: whatever queued during the last commit is the next batch.
 
-A job is a function of a connection. It raises a Failure only before its first write, and it is
-safe to run again after it has run: its keys are made by the caller.
+A job is a function of a connection. It is safe to run again after it has run: its keys are made by
+the caller. A Failure that it raises is its own outcome and leaves the rest of the batch alone, so
+it is raised before the first write, or after what was written has been taken back.
 
-    idle      -> a job arrives -> filling
-    filling   takes what is queued, at most BATCH_JOBS or BATCH_OCTETS; waits for no timer
-    running   one transaction; after the commit every waiting caller is answered
-    splitting a batch that failed was rolled back; its jobs run one by one, so that a poisonous
-              one fails alone
-    draining  no new jobs; the queue is emptied, then the thread ends
+    idle          -> a job arrives -> filling
+    filling       takes what is queued, at most BATCH_JOBS or BATCH_OCTETS; waits for no timer
+    running       one transaction; after the commit every waiting caller is answered
+    waiting       in conflict with another writer: rolled back, and again after a pause
+    splitting     rolled back; its jobs run one by one, so that a poisonous one fails alone
+    reconnecting  the connection was lost, perhaps inside COMMIT: on a new one each job first asks
+                  whether it took place, and runs if it did not
+    sick          the database cannot write: mail is refused at once, a probe is written now and
+                  then; only jobs that free space are tried
+    draining      no new jobs; the queue is emptied, then the thread ends
 """
 
 from __future__ import annotations
@@ -19,15 +24,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from mail.errors import Failure, StorageBusy
-from store.database import failure_of
+from mail.errors import Failure, OutcomeUnknown, StorageBusy
+from store.database import Database, failure_of, probe
+from store.engines import Trouble
+from store.space import Space
 
 T = TypeVar("T")
+Work = Callable[[Connection], T]
 
 BATCH_JOBS = 64
 BATCH_OCTETS = 8 * 1024 * 1024
@@ -35,48 +44,103 @@ ALONE_OCTETS = 4 * 1024 * 1024  # a job above this goes alone
 QUEUE_JOBS = 1000
 QUEUE_OCTETS = 64 * 1024 * 1024
 QUEUE_WAIT_S = 30
-TRIES = 3
-PAUSE_S = (0.005, 0.05)  # before another try, at random between these
+BATCH_TRIES, ALONE_TRIES = 6, 3
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.5
+RECONNECT_S = 300  # after that the outcome stays unknown
+PROBE_S = 5
+
+Together = Callable[[Connection, list[Any]], list[Any]]
+Landed = Callable[[Connection], Any]
+"""Whether a job took place in an earlier try: its result then, else None."""
 
 
 class _Job:
-    __slots__ = ("error", "future", "octets", "queued", "result", "work")
+    __slots__ = (
+        *("error", "frees", "future", "landed", "octets", "queued"),
+        *("result", "subject", "together", "work"),
+    )
 
     def __init__(
-        self, work: Callable[[Connection], Any], octets: int, future: asyncio.Future[Any]
+        self,
+        work: Work[Any],
+        octets: int,
+        *,
+        frees: bool,
+        landed: Landed | None,
+        future: asyncio.Future[Any],
     ) -> None:
         self.work = work
+        self.together: Together | None = None
+        self.subject: Any = None
         self.octets = octets
+        self.frees = frees
+        self.landed = landed
         self.future = future
         self.queued = time.monotonic()
         self.result: Any = None
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
 
 
 class Writer:
-    """Owns the only connection that writes."""
+    """Owns the only connection that writes. `space`: where the database is a file."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database, space: Space | None) -> None:
+        self._database = database
+        self._engine = database.writer
+        self.space = space
         self._queue: deque[_Job] = deque()
         self._queued_octets = 0
         self._draining = False
+        self._sick: Failure | None = None
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._serve, name="store-write", daemon=True)
         self._thread.start()
 
     async def run(
-        self, work: Callable[[Connection], T], *, octets: int = 0, frees: bool = False
+        self,
+        work: Work[T],
+        *,
+        octets: int = 0,
+        frees: bool = False,
+        landed: Landed | None = None,
     ) -> T:
         """Runs `work` in a transaction and returns its result after the commit.
 
-        `octets` is what it writes, roughly. A job that `frees` space or ends a session may use
-        the last quarter of the queue. Raises StorageBusy at once when the queue is full, and
-        whatever Failure `work` raises. A caller that is cancelled withdraws nothing.
+        `octets` is what it writes, roughly. A job that `frees` space or ends a session may use the
+        last quarter of the queue, and is tried while the database is sick. Raises StorageBusy at
+        once when the queue is full, OutcomeUnknown, and whatever Failure `work` raises. A caller
+        that is cancelled withdraws nothing.
         """
-        share = 1.0 if frees else 0.75
-        job = _Job(work, octets, asyncio.get_running_loop().create_future())
+        future = asyncio.get_running_loop().create_future()
+        job = _Job(work, octets, frees=frees, landed=landed, future=future)
+        result: T = await self._queued(job)
+        return result
+
+    async def run_with_others(
+        self, together: Together, subject: Any, *, octets: int, landed: Landed
+    ) -> Any:
+        """As `run`, for jobs of one kind: neighbours in a batch are done by one call.
+
+        `together` takes a connection and their subjects, and gives each a result or a Failure.
+        """
+
+        def alone(connection: Connection) -> Any:
+            [outcome] = together(connection, [subject])
+            if isinstance(outcome, Failure):
+                raise outcome
+            return outcome
+
+        future = asyncio.get_running_loop().create_future()
+        job = _Job(alone, octets, frees=False, landed=landed, future=future)
+        job.together, job.subject = together, subject
+        return await self._queued(job)
+
+    async def _queued(self, job: _Job) -> Any:
+        share = 1.0 if job.frees else 0.75
+        octets, frees = job.octets, job.frees
         with self._changed:
+            if self._sick and not frees:
+                raise self._sick
             full = (
                 len(self._queue) >= QUEUE_JOBS * share
                 or self._queued_octets + octets > QUEUE_OCTETS * share
@@ -87,8 +151,7 @@ class Writer:
             self._queue.append(job)
             self._queued_octets += octets
             self._changed.notify()
-        result: T = await job.future
-        return result
+        return await job.future
 
     def close(self) -> None:
         """Empties the queue, then ends the thread."""
@@ -98,20 +161,22 @@ class Writer:
         self._thread.join()
 
     def _serve(self) -> None:
-        while batch := self._fill():
-            self._run(batch)
-            if len(batch) > 1 and any(_unexpected(job) for job in batch):
-                for job in batch:  # splitting
-                    self._run_alone(job)
-            elif _unexpected(batch[0]):
-                self._run_alone(batch[0])
-            self._answer(batch)
+        while True:
+            batch = self._fill()
+            if batch:
+                self._perform(batch)
+                self._answer(batch)
+            elif self._draining:
+                return
+            else:
+                self._recover()
 
     def _fill(self) -> list[_Job]:
-        """Waits for jobs and takes a batch; empty when draining has come to its end."""
+        """Waits for jobs and takes a batch; empty to end, and now and then while sick."""
         with self._changed:
             while not self._queue and not self._draining:
-                self._changed.wait()
+                if not self._changed.wait(PROBE_S if self._sick else None):
+                    return []
             batch: list[_Job] = []
             octets = 0
             while self._queue and len(batch) < BATCH_JOBS:
@@ -125,38 +190,126 @@ class Writer:
             self._queued_octets -= octets
             return batch
 
-    def _run(self, batch: list[_Job]) -> None:
+    def _perform(self, batch: list[_Job]) -> None:
+        trouble = self._run_patiently(batch, BATCH_TRIES)
+        if trouble is None:
+            return
+        if trouble is Trouble.LOST:
+            self._settle_lost(batch)
+        elif len(batch) > 1 or trouble in (Trouble.FULL, Trouble.SICK):
+            for job in batch:  # splitting
+                if self._run_patiently([job], ALONE_TRIES) is Trouble.LOST:
+                    self._settle_lost([job])
+        for job in batch:
+            if isinstance(job.error, DBAPIError):
+                trouble = self._database.backend.trouble(job.error)
+                failure = failure_of(trouble, job.error)
+                job.error = failure or job.error
+                if trouble in (Trouble.FULL, Trouble.SICK):
+                    self._fall_sick(failure)
+
+    def _run_patiently(self, batch: list[_Job], tries: int) -> Trouble | None:
+        """Runs a batch until it is committed or it is no use; None once it is committed."""
+        pause = SHORTEST_PAUSE_S
+        while True:
+            error = self._run(batch)
+            if error is None:
+                return None
+            if not isinstance(error, DBAPIError):
+                return Trouble.OURS
+            trouble = self._database.backend.trouble(error)
+            tries -= 1
+            if trouble is Trouble.SICK or trouble is Trouble.FULL:
+                # What went wrong may sit in the connection: the next try opens a new one.
+                self._engine.dispose()
+                if self.space:
+                    self.space.release()
+                return trouble
+            if trouble is not Trouble.AGAIN or not tries:
+                return trouble
+            time.sleep(random.uniform(0, pause))  # noqa: S311 - jitter
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def _run(self, batch: list[_Job]) -> Exception | None:
         """One transaction. If it fails every job bears the error."""
         try:
             with self._engine.begin() as connection:
-                for job in batch:
-                    self._run_job(job, connection)
+                for together, jobs in groupby(batch, key=_kind):
+                    self._run_jobs(together, list(jobs), connection)
         except Exception as error:  # noqa: BLE001 - any fault is answered, none ends the thread
             for job in batch:
-                job.error = error
+                job.error = _bearable(error)
+            return batch[0].error
+        return None
 
-    def _run_job(self, job: _Job, connection: Connection) -> None:
-        job.error = None
-        if time.monotonic() - job.queued > QUEUE_WAIT_S:
-            job.error = StorageBusy("the mail store is busy")
+    def _run_jobs(
+        self, together: Together | None, jobs: list[_Job], connection: Connection
+    ) -> None:
+        """Neighbours of one kind."""
+        late = time.monotonic() - QUEUE_WAIT_S
+        for job in jobs:
+            too_late = job.queued < late and not job.frees
+            job.error = StorageBusy("the mail store is busy") if too_late else None
+        jobs = [job for job in jobs if not job.error]
+        if together and jobs:
+            outcomes = together(connection, [job.subject for job in jobs])
+            for job, outcome in zip(jobs, outcomes, strict=True):
+                job.error = outcome if isinstance(outcome, Failure) else None
+                job.result = None if job.error else outcome
             return
-        try:
-            job.result = job.work(connection)
-        except Failure as failure:
-            job.error = failure  # raised before its first write: the others go on
-
-    def _run_alone(self, job: _Job) -> None:
-        for left in range(TRIES - 1, -1, -1):
-            self._run([job])
-            failure = failure_of(job.error) if isinstance(job.error, DBAPIError) else None
-            if failure is None:
-                return
-            # What went wrong may sit in the connection: the next try opens a new one.
-            self._engine.dispose()
-            if left:
-                time.sleep(random.uniform(*PAUSE_S))  # noqa: S311 - jitter
-            else:
+        for job in jobs:
+            try:
+                job.result = job.work(connection)
+            except Failure as failure:
                 job.error = failure
+
+    def _settle_lost(self, batch: list[_Job]) -> None:
+        """Reconnecting: each job alone, until it is known what became of it."""
+        deadline = time.monotonic() + RECONNECT_S
+        for job in batch:
+            pause = SHORTEST_PAUSE_S
+            while not self._settle_one(job):
+                if time.monotonic() > deadline or self._draining:
+                    job.error = OutcomeUnknown("the outcome is not known")
+                    break
+                time.sleep(random.uniform(0, pause))  # noqa: S311 - jitter
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def _settle_one(self, job: _Job) -> bool:
+        """Whether it is known now what became of the job."""
+
+        def once_more(connection: Connection) -> Any:
+            found = job.landed(connection) if job.landed else None
+            return job.work(connection) if found is None else found
+
+        again = _Job(once_more, job.octets, frees=True, landed=None, future=job.future)
+        error = self._run([again])
+        job.result, job.error = again.result, again.error
+        if isinstance(error, IntegrityError) and job.landed:
+            return False  # an earlier try has just been committed: ask again
+        return not (
+            isinstance(error, DBAPIError)
+            and self._database.backend.trouble(error) in (Trouble.LOST, Trouble.AGAIN)
+        )
+
+    def _fall_sick(self, failure: Failure | None) -> None:
+        with self._changed:
+            self._sick = failure
+
+    def _recover(self) -> None:
+        """While sick: a small write; if it is committed and there is room, mail is taken again."""
+        try:
+            with self._engine.begin() as connection:
+                probe(connection)
+        except DBAPIError:
+            self._engine.dispose()
+            return
+        if self.space:
+            self.space.replenish()
+            if self.space.short():
+                return
+        with self._changed:
+            self._sick = None
 
     def _answer(self, batch: list[_Job]) -> None:
         """One wake-up per event loop, however many callers wait."""
@@ -170,17 +323,21 @@ class Writer:
                 continue  # that loop is closed: nobody waits there any more
 
 
-def _unexpected(job: _Job) -> bool:
-    return job.error is not None and not isinstance(job.error, Failure)
+def _kind(job: _Job) -> Together | None:
+    return job.together
+
+
+def _bearable(error: Exception) -> Exception:
+    """A future refuses to carry a StopIteration, and the jobs behind it would never be answered."""
+    if isinstance(error, StopIteration):
+        return RuntimeError(f"a job raised {error!r}")
+    return error
 
 
 def _settle(jobs: list[_Job]) -> None:
     for job in jobs:
         if job.future.done():
             continue  # its caller was cancelled
-        if isinstance(job.error, StopIteration):
-            # A future refuses to carry one, and then the jobs behind it would never be answered.
-            job.error = RuntimeError(f"a job raised {job.error!r}")
         if job.error is not None:
             job.future.set_exception(job.error)
         else:

@@ -73,7 +73,7 @@ def perform(step: Step) -> Done:
 
 def tests_told(result: Path) -> list[str]:
     """Each skipped test with its reason, then the counts in one line."""
-    if not result.exists():
+    if not result.exists() or not result.stat().st_size:
         return ["pytest ended without a result"]
     passed = failed = 0
     skipped = []

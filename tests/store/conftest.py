@@ -1,11 +1,14 @@
 """A store on a temporary file, with two users who have one address each."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
 
 from mail import facts
 from mail.address import Address, parse_domain
@@ -13,6 +16,8 @@ from mail.ident import UniqueId
 from store.messages import Copy, NewMessage
 from store.records import Role, StoreSettings
 from store.store import Store
+from tests import databases
+from tests.databases import Database
 
 PREFIX = b"Return-Path: <bob@example.net>\r\n"
 QUOTA = 1_000_000
@@ -30,6 +35,14 @@ class Filled:
     store: Store
     ann: int
     eve: int
+    url: str
+
+    def sql(self, statement: str, **values: object) -> list[Any]:
+        """Runs a statement beside the store, on a connection of its own; its rows, if any."""
+        engine = create_engine(self.url, poolclass=NullPool)
+        with engine.begin() as connection:
+            result = connection.execute(text(statement), values)
+            return list(result) if result.returns_rows else []
 
     async def keep(self, content: bytes, *maildrops: int) -> UniqueId:
         """Appends canonical content to the maildrops; ann's without any."""
@@ -46,26 +59,62 @@ class Filled:
 
 
 def opened(path: Path) -> Store:
-    settings = StoreSettings(
-        url=f"sqlite:///{path}", quota_octets=QUOTA, trash_days=30, max_listed=10_000
-    )
+    return opened_at(f"sqlite:///{path}")
+
+
+def opened_at(url: str) -> Store:
+    settings = StoreSettings(url=url, quota_octets=QUOTA, trash_days=30, max_listed=10_000)
     return Store(settings, clock=now)
 
 
 async def fill(path: Path) -> Filled:
     """A new store with the two users; to be closed."""
-    store = opened(path)
+    return await populate(opened(path), path)
+
+
+async def populate(store: Store, path: Path, url: str = "") -> Filled:
     await store.domains.add(parse_domain("example.test"))
     drops = []
     for login in ("ann", "eve"):
         address = Address.parse(f"{login}@example.test")
-        account = await store.accounts.add(login, "hash", role=Role.USER, address=address)
+        account = await store.accounts.add(
+            login, f"hash of {login}", role=Role.USER, address=address
+        )
         drops.append(account.maildrop_id)
-    return Filled(path, store, *drops)
+    ann, eve = drops
+    return Filled(path, store, ann, eve, url=url or f"sqlite:///{path}")
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database on each engine: what runs on one runs on all, unchanged."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'restante.db'}"
+    server: Database = request.getfixturevalue(request.param)
+    return server.url("filled")
 
 
 @pytest.fixture
-async def filled(tmp_path: Path) -> AsyncIterator[Filled]:
-    found = await fill(tmp_path / "restante.db")
+async def filled(url: str, tmp_path: Path) -> AsyncIterator[Filled]:
+    found = await populate(opened_at(url), tmp_path / "restante.db", url)
     yield found
     found.store.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql(needs: Callable[[str], str]) -> Iterator[Database]:
+    with databases.postgresql(needs) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def mariadb(needs: Callable[[str], str]) -> Iterator[Database]:
+    with databases.mariadb(needs) as found:
+        yield found
+
+
+@pytest.fixture(scope="session", params=["postgresql", "mariadb"])
+def server(request: pytest.FixtureRequest) -> Database:
+    """Each of the database servers; started when the first test asks for it."""
+    found: Database = request.getfixturevalue(request.param)
+    return found

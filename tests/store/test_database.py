@@ -10,7 +10,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from store import schema
-from store.database import Database, StoreInUse, StoreUnfit
+from store.database import Database, StoreInUse
+from store.engines import StoreUnfit
 
 # Of security.md's table for SQLite: what a connection must answer.
 REQUIRED = {
@@ -89,7 +90,15 @@ def test_the_migrated_schema_is_the_one_in_the_code(path: Path) -> None:
     database = Database(f"sqlite:///{path}")
     try:
         with database.writer.connect() as connection:
-            context = MigrationContext.configure(connection)
+            # What each engine needs for its full-text index is no part of the common schema.
+            context = MigrationContext.configure(
+                connection,
+                opts={
+                    "include_name": lambda name, _kind, _parents: (
+                        not str(name).startswith("search_index")
+                    )
+                },
+            )
             assert compare_metadata(context, schema.METADATA) == []
     finally:
         database.close()

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import sqlite3
 from collections.abc import Sequence
 
 import pytest
@@ -42,8 +41,7 @@ async def test_one_body_serves_all_recipients(filled: Filled) -> None:
     uid = await filled.keep(HEADER, filled.ann, filled.eve)
     for maildrop in (filled.ann, filled.eve):
         assert await filled.octets(maildrop, uid) == PREFIX + HEADER
-    with sqlite3.connect(filled.path) as raw:
-        assert raw.execute("SELECT refs FROM body").fetchall() == [(2,)]
+    assert filled.sql("SELECT refs FROM body") == [(2,)]
 
 
 async def test_another_maildrop_does_not_see_it(filled: Filled) -> None:
@@ -61,13 +59,12 @@ async def test_over_quota_for_one_recipient_keeps_none(filled: Filled) -> None:
     half = HEADER + b"x" * (QUOTA // 2) + b"\r\n"
     for _ in range(2):
         await filled.keep(half, filled.ann)  # at 100 %: the next RCPT would be put off
-    assert await filled.store.maildrops.full(filled.ann)
-    assert not await filled.store.maildrops.full(filled.eve)
+    assert await filled.store.maildrops.full_since(filled.ann) is not None
+    assert await filled.store.maildrops.full_since(filled.eve) is None
     with pytest.raises(OverQuota):
         await filled.keep(half, filled.eve, filled.ann)
     assert not (await filled.store.maildrops.snapshot(filled.eve)).entries
-    with sqlite3.connect(filled.path) as raw:
-        assert raw.execute("SELECT count(*) FROM body").fetchone() == (2,)
+    assert filled.sql("SELECT count(*) FROM body") == [(2,)]
     await filled.keep(HEADER, filled.ann)  # what was on its way may go over by a tenth
     [*_, last] = (await filled.store.maildrops.snapshot(filled.ann)).entries
     await filled.store.maildrops.remove(filled.ann, [last.uid])
@@ -109,20 +106,17 @@ async def test_facts_are_kept_with_the_message(filled: Filled) -> None:
 async def test_no_damaged_octet_is_served(filled: Filled) -> None:
     content = HEADER + random.Random(2).randbytes(300_000).hex().encode()[:60_000] + b"\r\n"
     uid = await filled.keep(content)
-    with sqlite3.connect(filled.path) as raw:
-        [(frame,)] = raw.execute("SELECT frame FROM body_chunk").fetchall()
+    [(frame,)] = filled.sql("SELECT frame FROM body_chunk")
     chance = random.Random(3)
     for _ in range(200):
         octets = bytearray(frame)
         octets[chance.randrange(len(frame))] ^= 1 << chance.randrange(8)
-        with sqlite3.connect(filled.path) as raw:
-            raw.execute("UPDATE body_chunk SET frame = ?", (bytes(octets),))
+        filled.sql("UPDATE body_chunk SET frame = :frame", frame=bytes(octets))
         try:
             assert await filled.octets(filled.ann, uid) == PREFIX + content
         except MessageDamaged:
             continue
-    with sqlite3.connect(filled.path) as raw:
-        raw.execute("DELETE FROM body_chunk")
+    filled.sql("DELETE FROM body_chunk")
     with pytest.raises(MessageDamaged):
         await filled.octets(filled.ann, uid)
 
@@ -131,11 +125,8 @@ async def test_a_wrong_body_of_a_sound_frame_is_not_served(filled: Filled) -> No
     """A frame that unpacks, but to other octets: only the body's own hash can tell."""
     uid = await filled.keep(HEADER + b"pay 100 to Ann\r\n")
     other = await filled.keep(HEADER + b"pay 900 to Eve\r\n")
-    with sqlite3.connect(filled.path) as raw:
-        raw.execute(
-            "UPDATE body_chunk SET frame = (SELECT frame FROM body_chunk WHERE uid = ?)",
-            (other.octets,),
-        )
+    [(frame,)] = filled.sql("SELECT frame FROM body_chunk WHERE uid = :uid", uid=other.octets)
+    filled.sql("UPDATE body_chunk SET frame = :frame", frame=frame)
     with pytest.raises(MessageDamaged):
         await filled.octets(filled.ann, uid)
 
@@ -176,12 +167,9 @@ async def _play(tmp_path_factory: pytest.TempPathFactory, acts: Sequence[Act]) -
 
 
 def _compare(filled: Filled, maildrop: int, usage: Usage) -> None:
-    with sqlite3.connect(filled.path) as raw:
-        scan = "SELECT count(*), coalesce(sum(size), 0) FROM message WHERE maildrop_id = ?"
-        messages, octets = raw.execute(f"{scan} AND folder = 0", (maildrop,)).fetchone()
-        _, trash = raw.execute(f"{scan} AND folder = 2", (maildrop,)).fetchone()
-        born = raw.execute(
-            "SELECT born FROM message WHERE maildrop_id = ? ORDER BY born", (maildrop,)
-        ).fetchall()
+    scan = "SELECT count(*), coalesce(sum(size), 0) FROM message WHERE maildrop_id = :drop"
+    [(messages, octets)] = filled.sql(f"{scan} AND folder = 0", drop=maildrop)
+    [(_, trash)] = filled.sql(f"{scan} AND folder = 2", drop=maildrop)
+    born = filled.sql("SELECT born FROM message WHERE maildrop_id = :drop", drop=maildrop)
     assert len(set(born)) == len(born)
-    assert usage == Usage(messages, octets, trash)
+    assert usage == Usage(messages, int(octets), int(trash))

@@ -6,7 +6,10 @@ from mail import errors
 from mail.errors import Failure
 
 # Promise: a fault of ours is never told to a peer as permanent.
-TEMPORARY = {"OverQuota", "TooMany", "StorageBusy", "StorageFull", "MessageDamaged"}
+TEMPORARY = {
+    *("OverQuota", "TooMany", "StorageBusy", "StorageFull", "MessageDamaged"),
+    *("LeaseLost", "OutcomeUnknown"),
+}
 
 
 def family(parent: type[Failure] = Failure) -> list[type[Failure]]:

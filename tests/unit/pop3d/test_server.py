@@ -347,6 +347,7 @@ async def test_a_message_that_is_gone_is_refused(place: Place) -> None:
         client = await live.signed_in()
         with sqlite3.connect(place.file) as database:
             database.execute("UPDATE message SET uid = randomblob(16) WHERE folder = 0")
+            database.execute("UPDATE maildrop SET modseq = modseq + 1")
         database.close()
         assert (await client.say("RETR 1")).startswith(b"-ERR no")
 

@@ -27,7 +27,7 @@ class Desk:
         self.database = Database(f"sqlite:///{path}")
         with self.database.writer.begin() as connection:
             connection.exec_driver_sql("CREATE TABLE note (name TEXT UNIQUE)")
-        self.writer = Writer(self.database.writer)
+        self.writer = Writer(self.database, None)
 
     def close(self) -> None:
         self.writer.close()

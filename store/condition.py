@@ -1,0 +1,107 @@
+"""How large a store is, how far its schema is, and bringing that up to date."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, func, select
+from sqlalchemy.exc import DBAPIError
+
+from store import schema
+from store.database import Database, SchemaStep, revision, steps, take_lock
+from store.engines import StoreUnfit, backend
+from store.mailfiles import sync_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """`octets` as clients count them, `plain` without what recipients share, `stored` packed."""
+
+    accounts: int
+    messages: int
+    octets: int
+    bodies: int
+    plain: int
+    stored: int
+    file_octets: int | None  # of a database that is a file, with its log
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """`found` is None in a database without tables."""
+
+    found: str | None
+    newest: str
+    missing: Sequence[SchemaStep]
+
+
+def size(path: Path | None, connection: Connection) -> Size:
+    message, body = schema.message.c, schema.body.c
+    one = connection.execute(select(func.count()).select_from(schema.account)).scalar_one()
+    [two] = connection.execute(select(func.count(), func.sum(message.size)))
+    [three] = connection.execute(select(func.count(), func.sum(body.octets), func.sum(body.stored)))
+    numbers = [int(number or 0) for number in (one, *two, *three)]
+    files = [path, path.with_name(path.name + "-wal")] if path else []
+    octets = sum(file.stat().st_size for file in files if file.exists())
+    accounts, messages, used, bodies, plain, stored = numbers
+    return Size(accounts, messages, used, bodies, plain, stored, octets if path else None)
+
+
+def standing(url: str) -> Standing:
+    """What `upgrade` would do. Changes nothing. Raises StoreUnfit."""
+    known = steps()
+    database = backend(url)
+    found = None
+    if not database.path or database.path.exists():
+        engine = database.connect(writes=False, connections=1)
+        try:
+            with engine.connect() as connection:
+                found = revision(connection)
+        except DBAPIError as error:
+            raise StoreUnfit(f"it cannot be read: {error.orig}") from error
+        finally:
+            engine.dispose()
+    names = [step.revision for step in known]
+    if found is not None and found not in names:
+        raise StoreUnfit(f"its schema {found} is of another version of Restante")
+    missing = known[names.index(found) + 1 :] if found else known
+    return Standing(found, names[-1], missing)
+
+
+def upgrade(url: str) -> tuple[Standing, Path | None]:
+    """Brings the schema up to date; what was missing, and where a copy of before is.
+
+    A copy is made of an SQLite store; a database server has backups of its own. Raises StoreUnfit.
+    """
+    before = standing(url)
+    path = backend(url).path
+    copy = None
+    if path and before.found and before.missing:
+        with closing(take_lock(path)):
+            copy = _copy(path, path.with_name(f"{path.name}.before-{before.newest}"))
+    Database(url).close()
+    return before, copy
+
+
+def _copy(path: Path, copy: Path) -> Path:
+    """A whole copy that has been read through. Raises StoreUnfit."""
+    part = copy.with_name(copy.name + ".part")
+    part.unlink(missing_ok=True)
+    try:
+        with closing(sqlite3.connect(path)) as store, closing(sqlite3.connect(part)) as target:
+            store.backup(target)
+            [(answer,)] = target.execute("PRAGMA quick_check(1)")
+    except sqlite3.Error as error:
+        raise StoreUnfit(f"{path} cannot be copied: {error}") from error
+    if answer != "ok":
+        raise StoreUnfit(f"{path} is damaged: {answer}")
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.replace(copy)
+    sync_folder(copy.parent)
+    return copy

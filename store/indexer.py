@@ -1,0 +1,283 @@
+"""Fills the search index behind the mail: after the commit, in small writes, losing nothing.
+
+`follower` says for each maildrop up to which modseq every message has its document. Whatever
+changes later has a higher number, so one walk through the changes above it finds all that is
+missing; a document that is there already is left alone. Hints tell of fresh mail; whoever is
+behind without one is found at the start and in rounds. Neither mail nor the next round is the
+worse for a write that fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, and_, func, insert, or_, select, update
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from mail.errors import Failure, MessageDamaged
+from mail.text import plain
+from store import schema
+from store.bodies import CHUNK_OCTETS, unpack
+from store.database import Database
+from store.delivery import lock_maildrops
+from store.engines import Backend
+from store.records import Folder
+from store.search import FOLLOWER, Document, damaged, forget_all, remember
+from store.writer import Writer
+
+HINTS = 10_000
+ROUND_S = 600
+TOGETHER = 4  # maildrops at a time
+CHANGES = 500  # rows looked at in one read
+MESSAGES = 25  # bodies held at a time
+PORTION_OCTETS = 128 * 1024  # of documents in one write: mail waits behind it
+
+
+class Indexer:
+    """To be started and stopped once, in the loop in which hints are given."""
+
+    def __init__(self, database: Database, writer: Writer) -> None:
+        self._database = database
+        self._writer = writer
+        self._hints: set[int] = set()
+        self._woken = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def hint(self, maildrop_id: int) -> None:
+        """There is fresh mail. What no longer fits is found by the next round."""
+        if self._task and len(self._hints) < HINTS:
+            self._hints.add(maildrop_id)
+            self._woken.set()
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._serve())
+
+    async def stop(self) -> None:
+        """What is not done is found at the next start."""
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def catch_up(self) -> None:
+        """Indexes what is missing in all maildrops. Raises StorageBusy."""
+        await self._writer.run(partial(_begin, self._database.backend))
+        behind: list[int] = [0]
+        while behind := await self._database.read(partial(_behind, behind[-1])):
+            await self._follow_all(behind)
+
+    async def _serve(self) -> None:
+        while True:
+            with suppress(Failure, SQLAlchemyError):  # the next round finds it again
+                await self.catch_up()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ROUND_S):
+                    await self._serve_hints()
+
+    async def _serve_hints(self) -> None:
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            hints, self._hints = list(self._hints), set()
+            await self._follow_all(hints)
+
+    async def _follow_all(self, maildrops: Sequence[int]) -> None:
+        for some in _slices(maildrops, TOGETHER):
+            # Their writes meet in one batch of the writer.
+            await asyncio.gather(*map(self._try_to_follow, some))
+
+    async def _try_to_follow(self, maildrop_id: int) -> None:
+        with suppress(Failure, SQLAlchemyError):  # the next round finds it again
+            try:
+                await self._follow(maildrop_id)
+            except DBAPIError as error:
+                if damaged(error):
+                    await self._writer.run(partial(forget_all, backend=self._database.backend))
+
+    async def _follow(self, maildrop_id: int) -> None:
+        """One walk through the changes of a maildrop, from where it was left to the end."""
+        place = await self._database.read(partial(_place, maildrop_id))
+        after = (place, _LAST_UID)
+        while True:
+            newest, changes = await self._database.read(partial(_changes, maildrop_id, after))
+            more = len(changes) == CHANGES
+            # One number can be that of many changes: some of the last may be still to come.
+            end = max(place, changes[-1].modseq - 1) if more else newest
+            missing = [change for change in changes if change.missing]
+            done = 0
+            for some in _slices(missing, MESSAGES):
+                frames = await self._database.read(partial(_first_frames, some))
+                documents = await asyncio.to_thread(_documents, some, frames)
+                for portion in _portions(documents):
+                    done += len(portion)
+                    to = max(place, missing[done].modseq - 1) if done < len(missing) else end
+                    if not await self._write(maildrop_id, portion, place, to):
+                        return
+                    place = to
+            if end > place and not await self._write(maildrop_id, [], place, end):
+                return
+            if not more:
+                return
+            place = end
+            after = (changes[-1].modseq, changes[-1].uid)
+
+    async def _write(
+        self, maildrop_id: int, documents: Sequence[Document], place: int, to: int
+    ) -> bool:
+        """Whether the walk may go on: nobody else has moved the follower meanwhile."""
+        write = partial(_keep, self._database.backend, maildrop_id, documents, (place, to))
+        octets = sum(len(document.words) for document in documents)
+        return await self._writer.run(write, octets=octets)
+
+
+_LAST_UID = b"\xff" * 16
+
+
+def _slices(things: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    return (things[start : start + size] for start in range(0, len(things), size))
+
+
+def _begin(backend: Backend, connection: Connection) -> None:
+    """Documents that have been dropped are all made again."""
+    if connection.execute(select(schema.search_doc.c.uid).limit(1)).first() is None:
+        forget_all(connection, backend)
+
+
+def _behind(after: int, connection: Connection) -> list[int]:
+    """The next maildrops, by id, with changes that were not looked at."""
+    drop, follower = schema.maildrop.c, schema.follower.c
+    return list(
+        connection.execute(
+            select(drop.id)
+            .outerjoin(
+                schema.follower,
+                and_(follower.maildrop_id == drop.id, follower.name == FOLLOWER),
+            )
+            .where(drop.id > after, drop.modseq > func.coalesce(follower.modseq, 0))
+            .order_by(drop.id)
+            .limit(CHANGES)
+        ).scalars()
+    )
+
+
+def _place(maildrop_id: int, connection: Connection) -> int:
+    follower = schema.follower.c
+    found: int | None = connection.execute(
+        select(follower.modseq).where(
+            follower.maildrop_id == maildrop_id, follower.name == FOLLOWER
+        )
+    ).scalar_one_or_none()
+    return found or 0
+
+
+def _changes(
+    maildrop_id: int, after: tuple[int, bytes], connection: Connection
+) -> tuple[int, Sequence[Any]]:
+    """The maildrop's modseq, and the next changed messages in order of (modseq, uid)."""
+    message, doc, drop = schema.message.c, schema.search_doc.c, schema.maildrop.c
+    newest: int = (
+        connection.execute(select(drop.modseq).where(drop.id == maildrop_id)).scalar_one_or_none()
+        or 0
+    )
+    changes = connection.execute(
+        select(
+            *(message.maildrop_id, message.uid, message.home, message.modseq),
+            *(message.from_text, message.to_text, message.subject),
+            and_(doc.uid.is_(None), message.folder != Folder.PURGED).label("missing"),
+        )
+        .outerjoin(
+            schema.search_doc,
+            and_(doc.maildrop_id == message.maildrop_id, doc.uid == message.uid),
+        )
+        .where(
+            message.maildrop_id == maildrop_id,
+            message.modseq >= after[0],
+            or_(message.modseq > after[0], message.uid > after[1]),
+        )
+        .order_by(message.modseq, message.uid)
+        .limit(CHANGES)
+    ).all()
+    return newest, changes
+
+
+def _first_frames(messages: Sequence[Any], connection: Connection) -> list[Any]:
+    """The first frame of each body and the octets it holds; None where it is missing."""
+    body, chunk = schema.body.c, schema.body_chunk.c
+    return [
+        connection.execute(
+            select(chunk.frame, body.octets)
+            .join(schema.body, and_(body.home == chunk.home, body.uid == chunk.uid))
+            .where(chunk.home == message.home, chunk.uid == message.uid, chunk.n == 0)
+        ).one_or_none()
+        for message in messages
+    ]
+
+
+def _documents(messages: Sequence[Any], frames: Sequence[Any]) -> list[Document]:
+    return [
+        Document.of(message, plain(_content(frame)))
+        for message, frame in zip(messages, frames, strict=True)
+    ]
+
+
+def _content(frame: Any) -> bytes:
+    """The first octets of a body; none of one that is damaged, which keeps its header facts."""
+    if frame is None:
+        return b""
+    try:
+        return unpack(frame.frame, min(frame.octets, CHUNK_OCTETS))
+    except MessageDamaged:
+        return b""
+
+
+def _portions(documents: Sequence[Document]) -> Iterator[list[Document]]:
+    portion: list[Document] = []
+    octets = 0
+    for document in documents:
+        if portion and octets + len(document.words) > PORTION_OCTETS:
+            yield portion
+            portion, octets = [], 0
+        portion.append(document)
+        octets += len(document.words)
+    yield portion
+
+
+def _keep(
+    backend: Backend,
+    maildrop_id: int,
+    documents: Sequence[Document],
+    steps: tuple[int, int],
+    connection: Connection,
+) -> bool:
+    """Documents of messages that are still there, and the follower, from one place to another.
+
+    False, and nothing written, when it is not at the first place any more.
+    """
+    # Whoever removes messages holds the counter row too: no document outlives its message.
+    if not lock_maildrops(connection, [maildrop_id]):
+        return False
+    place, to = steps
+    if _place(maildrop_id, connection) != place:
+        return False
+    message = schema.message.c
+    there = set(
+        connection.execute(
+            select(message.uid).where(
+                message.maildrop_id == maildrop_id,
+                message.uid.in_([document.uid for document in documents]),
+            )
+        ).scalars()
+    )
+    wanted = [document for document in documents if document.uid in there]
+    if wanted:
+        remember(connection, backend, wanted)
+    follower = schema.follower
+    key = {"maildrop_id": maildrop_id, "name": FOLLOWER}
+    moved = connection.execute(update(follower).filter_by(**key).values(modseq=to))
+    if not moved.rowcount:
+        connection.execute(insert(follower).values(**key, modseq=to))
+    return True
