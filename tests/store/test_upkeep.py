@@ -318,7 +318,7 @@ async def test_cut_off_after_any_step_the_next_life_goes_on(tmp_path: Path) -> N
             cuts += 1
         else:
             pytest.fail("never done")
-    assert cuts >= 12
+    assert cuts >= 6  # bodies may share a shard, and with it a step
     async with reopened(url, time) as aged:
         assert [row[0] for row in aged.run("SELECT login FROM account")] == ["eve"]
         for table, rows in (("message", 2), ("body", 2), ("body_chunk", 2)):
