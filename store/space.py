@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 RESERVE_OCTETS = 64 * 1024 * 1024
@@ -34,8 +35,9 @@ class Space:
         return self.free() < self._floor + self._missing()
 
     def release(self) -> None:
-        """Lets go of the reserve."""
-        self._reserve.unlink(missing_ok=True)
+        """Lets go of the reserve, where the disk lets us."""
+        with suppress(OSError):
+            self._reserve.unlink(missing_ok=True)
 
     def replenish(self) -> None:
         """Makes the reserve again where there is room for it above the floor."""

@@ -301,13 +301,13 @@ class Writer:
         try:
             with self._engine.begin() as connection:
                 probe(connection)
-        except DBAPIError:
+            if self.space:
+                self.space.replenish()
+                if self.space.short():
+                    return
+        except Exception:  # noqa: BLE001 - still sick; the thread must live to find out when not
             self._engine.dispose()
             return
-        if self.space:
-            self.space.replenish()
-            if self.space.short():
-                return
         with self._changed:
             self._sick = None
 
