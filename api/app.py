@@ -28,7 +28,7 @@ from api.problems import Problem
 from api.replies import TRAIL
 from api.routes import BODY_OCTETS, ROUTES, Access, Route
 from mail.errors import Failure, StorageBusy
-from net.listen import BACKLOG
+from net.accept import Listener
 
 PARTS: Final = web.AppKey("parts", ApiParts)
 ANY_HOST: Final = frozenset(route.path for route in ROUTES if route.any_host)
@@ -38,25 +38,19 @@ class ApiServer:
     """Started once, stopped once, in one event loop."""
 
     def __init__(self, parts: ApiParts) -> None:
-        self._parts = parts
         self._runner = web.AppRunner(build(parts))
-        self._listeners: list[asyncio.Server] = []
+        self._listener = Listener(
+            lambda visit: Connection(self._server, parts, visit), limiters=(parts.connections,)
+        )
 
     async def start(self, sockets: Sequence[socket]) -> None:
         """Serves on bound sockets, which are ours from here on."""
         await self._runner.setup()
-        loop = asyncio.get_running_loop()
-        self._listeners += [
-            await loop.create_server(
-                lambda: Connection(self._server, self._parts), sock=bound, backlog=BACKLOG
-            )
-            for bound in sockets
-        ]
+        self._listener.start(sockets)
 
     async def stop(self, grace_s: float) -> None:
         """No new connections; idle ones are closed; what is under way has `grace_s` to end."""
-        for listener in self._listeners:
-            listener.close()
+        self._listener.close()
         self._server.pre_shutdown()
         await self._server.shutdown(grace_s / 2)  # it waits for this long twice
         await self._runner.cleanup()

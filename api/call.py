@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from api.models import Answer, Body, Query
 from auth.login import Login
 from auth.tokens import Tokens
-from net.limits import Connections, Peer
+from net.limits import Limiter, Peer
 from store.records import Account, LoginSession
 from store.store import Store
 
@@ -39,7 +39,7 @@ class ApiParts:
     key: bytes
     hostname: str
     clock: Callable[[], datetime]
-    connections: Connections
+    connections: Limiter
     limits: HttpLimits = HttpLimits()
 
 

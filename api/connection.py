@@ -17,7 +17,7 @@ from api.call import ApiParts
 from api.problems import MEDIA_TYPE, Problem
 from api.replies import header_fields, new_request_id
 from api.routes import BODY_OCTETS
-from net.limits import Peer
+from net.accept import Visit
 
 HEADER_OCTETS: Final = 8190  # of a request line, and of one field
 HEADER_FIELDS: Final = 64
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 class Connection(web.RequestHandler):
     """One client. A response that was not sent when aiohttp finishes it, never was in our hands."""
 
-    def __init__(self, server: web.Server, parts: ApiParts) -> None:
+    def __init__(self, server: web.Server, parts: ApiParts, visit: Visit) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -43,14 +43,13 @@ class Connection(web.RequestHandler):
             auto_decompress=False,
         )
         self._parts = parts
-        self._admitted = False
+        self._visit = visit
+        self._peer = visit.peer
         self._unanswered = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._peer = Peer.of(transport.get_extra_info("peername"))
-        refused = self._parts.connections.admit(self._peer)
+        refused = self._visit.refused
         if refused is None:
-            self._admitted = True
             super().connection_made(transport)
             return
         self.transport = cast("asyncio.Transport", transport)
@@ -59,8 +58,7 @@ class Connection(web.RequestHandler):
         self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        if self._admitted:
-            self._parts.connections.release(self._peer)
+        self._visit.leave()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

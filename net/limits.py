@@ -12,12 +12,14 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Clock = Callable[[], float]
 
 TABLE_KEYS = 100_000  # clients remembered at once; the one not seen for longest is forgotten
 RATE_WINDOW_S = 60
+SITE_SHARES = 4.5  # of one client's, for all clients of one IPv6 /48 together
 ACCOUNT_CHARACTERS = 64  # of a name that was typed: a long one takes no more room than others
 FAILURE_DELAYS_S = (0, 1, 2, 4, 8)  # after the first, second, ... failure of one account and client
 FAILURES_FORGOTTEN_S = 900
@@ -53,6 +55,14 @@ class Peer:
             return str(address)
         return str(ipaddress.ip_network((address, 64), strict=False))
 
+    @property
+    def site(self) -> str | None:
+        """The IPv6 /48, which one customer may have whole; None for IPv4."""
+        address = self.address
+        if address.version == 4:
+            return None
+        return str(ipaddress.ip_network((address, 48), strict=False))
+
     def within(self, networks: Sequence[Network]) -> bool:
         address = self.address
         return any(address in network for network in networks)
@@ -60,16 +70,55 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Why a client may not come in, and when it is worth another try."""
+    """Why a client may not come in, and when it is worth another try.
+
+    `silent`: it was told often enough, and another answer is more than it is worth.
+    """
 
     reason: str
     retry_after_s: int
+    silent: bool = False
+
+
+class Limiter(Protocol):
+    """A count that connections take a place in, in this process or in the one that has all of
+    them."""
+
+    async def admit(self, peer: Peer) -> Refused | None:
+        """None lets the client in; it is paired with one `release`."""
+
+    def release(self, peer: Peer) -> None: ...
+
+
+class Rate:
+    """At most so many of one client in any stretch of time."""
+
+    def __init__(self, most: int, within_s: float, *, clock: Clock) -> None:
+        self._most = most
+        self._within_s = within_s
+        self._clock = clock
+        # Lists: an empty deque takes 760 octets, and there is one for each client.
+        self._taken: OrderedDict[str, list[float]] = OrderedDict()
+
+    def take(self, key: str) -> int:
+        """0 counts one more; else the seconds until one may be taken, and nothing is counted."""
+        now = self._clock()
+        taken = self._taken.setdefault(key, [])
+        self._taken.move_to_end(key)
+        if len(self._taken) > TABLE_KEYS:
+            self._taken.popitem(last=False)
+        del taken[: bisect_right(taken, now - self._within_s)]
+        if len(taken) >= self._most:
+            return max(1, math.ceil(taken[0] + self._within_s - now))
+        taken.append(now)
+        return 0
 
 
 class Connections:
-    """Connections of one listener: how many in all and per client, and how many a minute.
+    """Connections of one listener: how many in all, per client and per IPv6 /48, and a minute.
 
-    Each `admit` that gives None is paired with one `release`.
+    A client over its rate is told so as often in a minute as it may connect; then it is refused
+    silently. Networks in `exempt` count in the total only.
     """
 
     def __init__(
@@ -83,61 +132,63 @@ class Connections:
     ) -> None:
         self._total = total
         self._per_client = per_client
-        self._per_minute = per_minute
+        self._per_site = int(SITE_SHARES * per_client) if per_client else None
         self._exempt = exempt
-        self._clock = clock
+        self._rate = Rate(per_minute, RATE_WINDOW_S, clock=clock) if per_minute else None
+        self._told = Rate(per_minute, RATE_WINDOW_S, clock=clock) if per_minute else None
         self._open: dict[str, int] = {}
         self._open_total = 0
-        # Lists: an empty deque takes 760 octets, and there is one for each client.
-        self._recent: OrderedDict[str, list[float]] = OrderedDict()
 
     @property
     def open(self) -> int:
         return self._open_total
 
-    def admit(self, peer: Peer) -> Refused | None:
-        """None lets the client in. Networks in `exempt` count in the total only."""
-        key = peer.key
+    async def admit(self, peer: Peer) -> Refused | None:
+        """As Limiter has it; nothing is waited for here."""
+        return self.take(peer)
+
+    def take(self, peer: Peer) -> Refused | None:
+        """None lets the client in; it is paired with one `release`."""
         exempt = peer.within(self._exempt)
         if not exempt:
-            refused = self._over_rate(key) or self._over_share(key)
+            refused = self._over_rate(peer.key) or self._over_share(peer)
             if refused:
                 return refused
         if self._open_total >= self._total:
             return Refused("too many connections", 10)
         self._open_total += 1
         if not exempt:
-            self._open[key] = self._open.get(key, 0) + 1
+            for key in self._keys(peer):
+                self._open[key] = self._open.get(key, 0) + 1
         return None
 
     def release(self, peer: Peer) -> None:
         self._open_total -= 1
         if peer.within(self._exempt):
             return
-        key = peer.key
-        left = self._open.pop(key) - 1
-        if left:
-            self._open[key] = left
+        for key in self._keys(peer):
+            left = self._open.pop(key) - 1
+            if left:
+                self._open[key] = left
 
-    def _over_share(self, key: str) -> Refused | None:
-        if self._per_client is not None and self._open.get(key, 0) >= self._per_client:
-            return Refused("too many connections from your address", 10)
+    def _keys(self, peer: Peer) -> tuple[str, ...]:
+        site = peer.site
+        return (peer.key, site) if self._per_site is not None and site else (peer.key,)
+
+    def _over_share(self, peer: Peer) -> Refused | None:
+        most = (self._per_client, self._per_site)
+        for key, limit in zip(self._keys(peer), most, strict=False):
+            if limit is not None and self._open.get(key, 0) >= limit:
+                return Refused("too many connections from your address", 10)
         return None
 
     def _over_rate(self, key: str) -> Refused | None:
-        if self._per_minute is None:
+        wait = self._rate.take(key) if self._rate else 0
+        if not wait:
             return None
-        now = self._clock()
-        recent = self._recent.setdefault(key, [])
-        self._recent.move_to_end(key)
-        if len(self._recent) > TABLE_KEYS:
-            self._recent.popitem(last=False)
-        del recent[: bisect_right(recent, now - RATE_WINDOW_S)]
-        if len(recent) == self._per_minute:
-            wait = math.ceil(recent[0] + RATE_WINDOW_S - now)
-            return Refused("too many new connections from your address", wait)
-        recent.append(now)
-        return None
+        assert self._told is not None
+        silent = self._told.take(key) > 0
+        return Refused("too many new connections from your address", wait, silent)
 
 
 class OctetBudget:

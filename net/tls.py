@@ -1,12 +1,13 @@
-"""A certificate that can be replaced while serving.
+"""Certificates that can be replaced while serving.
 
-IN        paths of a certificate chain and its key, PEM
-OUT       `Certificate.context()`: a server-side SSLContext for a listener, TLS 1.2 or newer
-MAY       read those two files; write a new self-signed pair where there is none
+IN        paths of a certificate chain and its key, PEM; `<name>.crt` and `<name>.key` beside them
+OUT       `Certificate.context()`: a server-side SSLContext for a listener, TLS 1.2 or newer, that
+          shows a client the pair named for the host it asks for, else the first
+MAY       read those files; write a new self-signed pair where there is none
 NEVER     load a pair into a context that is in service: a mismatched pair raises and leaves
           that context unable to shake hands. A new one is built, checked, then swapped in
 FAILS     BadCertificate, with what is wrong with which file
-RFC       8446, 5246, 7301 (ALPN)
+RFC       8446, 5246, 6066 section 3 (the name asked for), 7301 (ALPN)
 """
 
 from __future__ import annotations
@@ -32,34 +33,70 @@ class BadCertificate(Exception):
     """The pair cannot be served; the text says which file and why."""
 
 
+Pair = tuple[Path, Path]
+Alpn = tuple[str, ...]
+
+
 class Certificate:
-    """A pair of files, loaded. `reload` replaces it for every listener at once."""
+    """Pairs of files, loaded. `reload` replaces them for every listener at once."""
 
     def __init__(self, cert_file: Path, key_file: Path, *, clock: Callable[[], datetime]) -> None:
-        self._cert_file = cert_file
-        self._key_file = key_file
+        self._first: Pair = (cert_file, key_file)
         self._clock = clock
-        self._inner: dict[tuple[str, ...], ssl.SSLContext] = {}
-        self._fronts: dict[tuple[str, ...], ssl.SSLContext] = {}
-        self.leaf = self._load()
+        self._fronts: dict[Alpn, ssl.SSLContext] = {}
+        self._inner: dict[tuple[Alpn, str], ssl.SSLContext] = {}
+        self._looked_at: frozenset[tuple[object, ...]] = frozenset()
+        self.reload()
 
-    def context(self, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
-        """The context for a listener; its handshakes use the pair in force at that moment."""
+    def context(self, alpn: Alpn = ()) -> ssl.SSLContext:
+        """The context for a listener; its handshakes use the pairs in force at that moment."""
         if alpn not in self._fronts:
-            self._inner[alpn] = self._context(alpn)
-            front = self._context(alpn)
-            front.sni_callback = lambda ssl_object, _name, _front: self._point(ssl_object, alpn)
+            self._inner |= {(alpn, name): _context(pair, alpn) for name, pair in self._pairs()}
+            front = _context(self._first, alpn)
+            front.sni_callback = lambda ssl_object, name, _front: self._point(
+                ssl_object, name, alpn
+            )
             self._fronts[alpn] = front
         return self._fronts[alpn]
 
-    def _point(self, ssl_object: ssl.SSLObject, alpn: tuple[str, ...]) -> None:
-        ssl_object.context = self._inner[alpn]
+    def _point(self, ssl_object: ssl.SSLObject, name: str | None, alpn: Alpn) -> None:
+        named = self._inner.get((alpn, (name or "").lower()))
+        ssl_object.context = named or self._inner[alpn, ""]
 
     def reload(self) -> None:
-        """Reads the files again. On BadCertificate the pair in force stays."""
-        leaf = self._load()
-        self._inner = {alpn: self._context(alpn) for alpn in self._fronts}
-        self.leaf = leaf
+        """Reads the files again. On BadCertificate all pairs in force stay."""
+        self._looked_at = self._seen()
+        pairs = self._pairs()
+        leaves = {name: self._leaf(pair) for name, pair in pairs}
+        self._inner = {
+            (alpn, name): _context(pair, alpn) for alpn in self._fronts for name, pair in pairs
+        }
+        self.leaf = leaves[""]
+
+    @property
+    def changed(self) -> bool:
+        """Whether a file came, went or was written since they were last read."""
+        return self._seen() != self._looked_at
+
+    def _pairs(self) -> list[tuple[str, Pair]]:
+        """Every pair and the name it serves, which is "" for the first: all others."""
+        others = (
+            (path.stem.lower(), (path, path.with_suffix(".key")))
+            for path in sorted(self._first[0].parent.glob("*.crt"))
+            if path != self._first[0]
+        )
+        return [("", self._first), *(other for other in others if other[1][1].exists())]
+
+    def _seen(self) -> frozenset[tuple[object, ...]]:
+        seen = []
+        for _, pair in self._pairs():
+            for file in pair:
+                try:
+                    found = file.stat()
+                except OSError:
+                    continue
+                seen.append((file, found.st_ino, found.st_size, found.st_mtime_ns))
+        return frozenset(seen)
 
     @property
     def fingerprint(self) -> str:
@@ -70,43 +107,43 @@ class Certificate:
     def days_left(self) -> int:
         return (self.leaf.not_valid_after_utc - self._clock()).days
 
-    def _load(self) -> x509.Certificate:
+    def _leaf(self, pair: Pair) -> x509.Certificate:
         """The leaf, after the pair was checked in a context of its own."""
-        self._context(())
+        _context(pair, ())
+        file = pair[0]
         try:
-            leaf = x509.load_pem_x509_certificate(self._cert_file.read_bytes())
+            leaf = x509.load_pem_x509_certificate(file.read_bytes())
         except ValueError as error:
-            raise BadCertificate(f"{self._cert_file} holds no certificate in PEM") from error
+            raise BadCertificate(f"{file} holds no certificate in PEM") from error
         if not leaf.not_valid_before_utc <= self._clock() <= leaf.not_valid_after_utc:
             raise BadCertificate(
-                f"{self._cert_file} is valid from {leaf.not_valid_before_utc:%Y-%m-%d} "
+                f"{file} is valid from {leaf.not_valid_before_utc:%Y-%m-%d} "
                 f"to {leaf.not_valid_after_utc:%Y-%m-%d} only"
             )
         return leaf
 
-    def _context(self, alpn: tuple[str, ...]) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_ciphers(CIPHERS)
-        context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-        context.num_tickets = 1
-        if alpn:
-            context.set_alpn_protocols(list(alpn))
-        try:
-            for file in (self._cert_file, self._key_file):
-                file.open("rb").close()  # load_cert_chain does not say which of them it misses
-            # A password, so that nobody is asked for one on the terminal.
-            context.load_cert_chain(self._cert_file, self._key_file, password="")
-        except ssl.SSLError as error:
-            raise BadCertificate(
-                f"{self._cert_file} and {self._key_file} are no matching pair in PEM "
-                "without a password"
-            ) from error
-        except OSError as error:
-            raise BadCertificate(
-                f"{error.filename or self._cert_file}: {error.strerror}"
-            ) from error
-        return context
+
+def _context(pair: Pair, alpn: Alpn) -> ssl.SSLContext:
+    cert_file, key_file = pair
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.num_tickets = 1
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
+    try:
+        for file in pair:
+            file.open("rb").close()  # load_cert_chain does not say which of them it misses
+        # A password, so that nobody is asked for one on the terminal.
+        context.load_cert_chain(cert_file, key_file, password="")
+    except ssl.SSLError as error:
+        raise BadCertificate(
+            f"{cert_file} and {key_file} are no matching pair in PEM without a password"
+        ) from error
+    except OSError as error:
+        raise BadCertificate(f"{error.filename or cert_file}: {error.strerror}") from error
+    return context
 
 
 def make_self_signed(cert_file: Path, key_file: Path, *, hostname: str, now: datetime) -> None:

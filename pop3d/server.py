@@ -24,7 +24,8 @@ import structlog
 
 from mail.errors import Failure, MessageDamaged, OutcomeUnknown
 from mail.lines import Stuffer, TopCut
-from net.limits import Connections, Peer, Refused
+from net.accept import Listener, Tls, Visit
+from net.limits import Limiter, Network
 from pop3d import replies
 from pop3d.commands import TABLE
 from pop3d.engine import Action, Close, Commit, Login, Send, SendMessage, Session
@@ -69,32 +70,33 @@ class Pop3Server:
         store: Store,
         login: auth.login.Login,
         *,
-        connections: Connections,
-        strangers: Connections,
+        connections: Limiter,
+        strangers: Limiter,
         limits: Pop3Limits = Pop3Limits(),
     ) -> None:
         self.store = store
         self.login = login
-        self.connections = connections
         self.strangers = strangers
         self.limits = limits
+        self._limiters = (connections, strangers)
         self.open: set[Connection] = set()
         self.none_open = asyncio.Event()
         self.none_open.set()
-        self._listeners: list[asyncio.Server] = []
+        self._listeners: list[Listener] = []
 
-    async def start(self, sockets: Sequence[socket], context: SSLContext) -> None:
-        loop = asyncio.get_running_loop()
-        self._listeners += [
-            await loop.create_server(
-                lambda: Connection(self),
-                sock=listening,
-                ssl=context,
-                ssl_handshake_timeout=self.limits.handshake_s,
-                ssl_shutdown_timeout=self.limits.close_s,
-            )
-            for listening in sockets
-        ]
+    def start(
+        self, sockets: Sequence[socket], context: SSLContext, *, proxies: Sequence[Network] = ()
+    ) -> None:
+        """Serves on bound sockets, which are ours from here on, with TLS from the first octet."""
+        tls = Tls(context, handshake_s=self.limits.handshake_s, shutdown_s=self.limits.close_s)
+        listener = Listener(
+            lambda visit: Connection(self, visit),
+            limiters=self._limiters,
+            tls=tls,
+            proxies=proxies,
+        )
+        listener.start(sockets)
+        self._listeners.append(listener)
 
     def stop(self) -> None:
         """No new connections."""
@@ -115,15 +117,9 @@ class Pop3Server:
                 connection.cut("shutdown")
             await self.none_open.wait()
 
-    def admit(self, connection: Connection) -> Refused | None:
+    def began(self, connection: Connection) -> None:
         self.open.add(connection)
         self.none_open.clear()
-        refused = self.connections.admit(connection.peer)
-        if refused is None:
-            refused = self.strangers.admit(connection.peer)
-            if refused is not None:
-                self.connections.release(connection.peer)
-        return refused
 
     def ended(self, connection: Connection) -> None:
         self.open.remove(connection)
@@ -134,8 +130,10 @@ class Pop3Server:
 class Connection(asyncio.Protocol):
     """One client. At most one owed action of the engine is under way, in a task."""
 
-    def __init__(self, server: Pop3Server) -> None:
+    def __init__(self, server: Pop3Server, visit: Visit) -> None:
         self._server = server
+        self._visit = visit
+        self.peer = visit.peer
         self._loop = asyncio.get_running_loop()
         self._session = Session(TABLE)
         self._account: Account | None = None
@@ -145,27 +143,24 @@ class Connection(asyncio.Protocol):
         self._writable.set()
         self._stall: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
-        self._admitted = False
         self._halfway = False  # part of a message is written
         self._lost = False
         self._why = ""  # set once it is closing
         self._retrieved = self._retrieved_octets = self._removed = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # The handshake is over by now: a refused client has cost one.
         self._transport = cast("asyncio.Transport", transport)
         self._began = self._active = self._loop.time()
-        self.peer = Peer.of(transport.get_extra_info("peername"))
         self._context = copy_context()
         self._context.run(
             structlog.contextvars.bind_contextvars, cid=secrets.token_hex(4), peer=self.peer.ip
         )
-        refused = self._server.admit(self)
+        self._server.began(self)
+        refused = self._visit.refused
         if refused is not None:
             self._transport.write(replies.too_many_connections(refused.retry_after_s))
             self._close("refused")
             return
-        self._admitted = True
         protocol = transport.get_extra_info("ssl_object").selected_alpn_protocol()
         if protocol not in (None, ALPN[0]):
             self._close("alpn")
@@ -224,10 +219,7 @@ class Connection(asyncio.Protocol):
         self._transport.close()
 
     def _end(self) -> None:
-        if self._admitted:
-            self._server.connections.release(self.peer)
-            if self._account is None:
-                self._server.strangers.release(self.peer)
+        self._visit.leave()
         self._server.ended(self)
         self._context.run(
             log.info,
@@ -321,7 +313,7 @@ class Connection(asyncio.Protocol):
             log.warning("pop3.refused", why=type(failure).__name__, facts=failure.facts)
             return self._session.login_refused(failure)
         self._account = signed_in.account
-        self._server.strangers.release(self.peer)
+        self._visit.give_up(self._server.strangers)
         self._look_at_clock()
         return self._session.logged_in(maildrop.entries)
 

@@ -48,6 +48,7 @@ HTTP_TOTAL = 500
 HTTP_PER_CLIENT = 30
 POP3_DRAIN_S = 30
 API_DRAIN_S = 5
+CERTIFICATE_LOOK_S = 30
 
 
 def utc_now() -> datetime:
@@ -90,13 +91,18 @@ class Server:
             self.certificate = load_certificate(config)
             self.listening = self.sockets.endpoints()
             self._build()
-            await self._smtp.start(self.sockets.smtp)
-            await self._pop3.start(self.sockets.pop3, self.certificate.context(ALPN))
+            self._smtp.start(self.sockets.smtp)
+            self._pop3.start(
+                self.sockets.pop3,
+                self.certificate.context(ALPN),
+                proxies=config.server.proxy_protocol,
+            )
             await self._api.start(self.sockets.http)
             await self._control.start()
             self.store.indexer.start()
             self.store.leases.start()
             self.store.upkeep.start()
+            self._watch = asyncio.create_task(self._watch_certificate())
             opened.pop_all()
         structlog.get_logger().info(
             "server.ready",
@@ -127,6 +133,7 @@ class Server:
                 clock=clock,
             ),
             budget=OctetBudget(limits.memory_mib * MIB),
+            proxies=config.server.proxy_protocol,
         )
         self._pop3 = Pop3Server(
             store,
@@ -166,6 +173,7 @@ class Server:
 
     async def stop(self) -> None:
         """No new connections; what is in hand is finished, then everything is closed."""
+        self._watch.cancel()
         await self._control.stop()
         await self.store.upkeep.stop()
         await asyncio.gather(
@@ -177,8 +185,14 @@ class Server:
         self.passwords.close()
         structlog.get_logger().info("server.stopped")
 
+    async def _watch_certificate(self) -> None:
+        while True:
+            await asyncio.sleep(CERTIFICATE_LOOK_S)
+            if self.certificate.changed:
+                self.reload()
+
     def reload(self) -> None:
-        """SIGHUP: the certificate's files are read again; a bad pair changes nothing."""
+        """The certificates' files are read again, at SIGHUP too; a bad pair changes nothing."""
         try:
             self.certificate.reload()
         except BadCertificate as error:

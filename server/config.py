@@ -189,7 +189,6 @@ class Config(BaseModel):
 NOT_BUILT: Final[Mapping[str, tuple[str, ...]]] = {
     "server.workers": (),
     "server.user": (),
-    "server.proxy_protocol": (),
     "server.resolvers": (),
     "server.private_targets": (),
     "smtp.dmarc": (),

@@ -19,7 +19,8 @@ from structlog.contextvars import bind_contextvars
 
 from mail.address import Path
 from mail.errors import BadAddress
-from net.limits import Connections, OctetBudget, Peer
+from net.accept import Visit
+from net.limits import OctetBudget
 from smtpin import replies
 from smtpin.data import DataReader, finding
 from smtpin.handler import Envelope, Handler
@@ -51,7 +52,7 @@ class InboundSMTP(smtp.SMTP):
         handler: Handler,
         *,
         tls: ssl.SSLContext | None,
-        connections: Connections,
+        visit: Visit,
         budget: OctetBudget,
         sessions: set[InboundSMTP],
     ) -> None:
@@ -65,7 +66,8 @@ class InboundSMTP(smtp.SMTP):
         )
         self._handler = handler
         self._limits = handler.limits
-        self._connections = connections
+        self._visit = visit
+        self.peer = visit.peer
         self._budget = budget
         self._sessions = sessions
         self._verb = ""
@@ -79,7 +81,9 @@ class InboundSMTP(smtp.SMTP):
         """Called again, by aiosmtpd, when TLS has been started."""
         super().connection_made(transport)
         self._sessions.add(self)
-        self.peer = Peer.of(transport.get_extra_info("peername"))
+        assert self.session is not None
+        # Behind a proxy the transport's is another.
+        self.session.peer = (self.peer.ip, self.peer.port)  # type: ignore[assignment]
 
     def connection_lost(self, error: Exception | None) -> None:
         """Cancels nothing, unlike aiosmtpd: the session meets the end of its input."""
@@ -141,17 +145,15 @@ class InboundSMTP(smtp.SMTP):
     async def _handle_client(self) -> None:
         """From accept to close, as a task that aiosmtpd starts; one log line at the end of it."""
         bind_contextvars(cid=secrets.token_hex(4))
-        refused = self._connections.admit(self.peer)
         try:
-            if refused:
+            if self._visit.refused:
                 await self._part(replies.TOO_MANY_CONNECTIONS, "refused")
             else:
                 await self._converse()
         except (ConnectionError, asyncio.IncompleteReadError):
             self.why = self.why or "lost"
         finally:
-            if not refused:
-                self._connections.release(self.peer)
+            self._visit.leave()
             self._sessions.discard(self)
             self._hang_up()
             log.info(

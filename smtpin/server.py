@@ -18,8 +18,8 @@ import socket
 import ssl
 from collections.abc import Sequence
 
-from net.limits import Connections, OctetBudget
-from net.listen import BACKLOG
+from net.accept import Listener, Visit
+from net.limits import Limiter, Network, OctetBudget
 from smtpin.handler import Handler
 from smtpin.protocol import InboundSMTP
 
@@ -34,30 +34,27 @@ class SmtpServer:
         handler: Handler,
         *,
         tls: ssl.SSLContext | None,
-        connections: Connections,
+        connections: Limiter,
         budget: OctetBudget,
+        proxies: Sequence[Network] = (),
     ) -> None:
         self._handler = handler
         self._tls = tls
-        self._connections = connections
         self._budget = budget
         self._sessions: set[InboundSMTP] = set()
-        self._listeners: list[asyncio.Server] = []
+        self._listener = Listener(self._session, limiters=(connections,), proxies=proxies)
         # aiosmtpd writes commands and addresses to this logger at INFO, message lines at DEBUG.
         logging.getLogger("mail.log").setLevel(logging.WARNING)
 
-    async def start(self, sockets: Sequence[socket.socket]) -> None:
+    def start(self, sockets: Sequence[socket.socket]) -> None:
         """Serves on bound sockets, which are ours from here on."""
-        loop = asyncio.get_running_loop()
-        for bound in sockets:
-            listener = await loop.create_server(self._session, sock=bound, backlog=BACKLOG)
-            self._listeners.append(listener)
+        self._listener.start(sockets)
 
-    def _session(self) -> InboundSMTP:
+    def _session(self, visit: Visit) -> InboundSMTP:
         return InboundSMTP(
             self._handler,
+            visit=visit,
             tls=self._tls,
-            connections=self._connections,
             budget=self._budget,
             sessions=self._sessions,
         )
@@ -67,8 +64,7 @@ class SmtpServer:
 
         Returns when the last delivery has its result.
         """
-        for listener in self._listeners:
-            listener.close()
+        self._listener.close()
         sessions = [session.stop() for session in tuple(self._sessions)]
         if sessions:
             await asyncio.wait(sessions, timeout=grace_s)

@@ -76,35 +76,58 @@ def test_networks(ip: str, *, within: bool) -> None:
 
 def test_a_total_over_all_clients() -> None:
     connections = Connections(total=2, clock=Clock())
-    assert connections.admit(ANN) is None
-    assert connections.admit(BOB) is None
+    assert connections.take(ANN) is None
+    assert connections.take(BOB) is None
     assert connections.open == 2
-    assert isinstance(connections.admit(Peer("192.0.2.3", 1)), Refused)
+    assert isinstance(connections.take(Peer("192.0.2.3", 1)), Refused)
     assert connections.open == 2
     connections.release(ANN)
     assert connections.open == 1
-    assert connections.admit(BOB) is None
+    assert connections.take(BOB) is None
 
 
 def test_a_share_for_each_client() -> None:
     connections = Connections(total=100, per_client=2, clock=Clock())
-    assert connections.admit(ANN) is None
-    assert connections.admit(Peer(f"::ffff:{ANN.ip}", 5)) is None
-    refused = connections.admit(ANN)
+    assert connections.take(ANN) is None
+    assert connections.take(Peer(f"::ffff:{ANN.ip}", 5)) is None
+    refused = connections.take(ANN)
     assert refused is not None
     assert refused.retry_after_s > 0
-    assert connections.admit(BOB) is None  # another client's share is untouched
+    assert connections.take(BOB) is None  # another client's share is untouched
     connections.release(Peer(ANN.ip, 9))  # ports make no difference
-    assert connections.admit(ANN) is None
-    assert connections.admit(ANN) is not None
+    assert connections.take(ANN) is None
+    assert connections.take(ANN) is not None
 
 
 def test_an_ipv6_network_is_one_client() -> None:
     connections = Connections(total=100, per_client=2, clock=Clock())
-    assert connections.admit(Peer("2001:db8:1:2::1", 1)) is None
-    assert connections.admit(Peer("2001:db8:1:2:ffff::1", 1)) is None
-    assert connections.admit(Peer("2001:db8:1:2:3::1", 1)) is not None
-    assert connections.admit(Peer("2001:db8:1:3::1", 1)) is None
+    assert connections.take(Peer("2001:db8:1:2::1", 1)) is None
+    assert connections.take(Peer("2001:db8:1:2:ffff::1", 1)) is None
+    assert connections.take(Peer("2001:db8:1:2:3::1", 1)) is not None
+    assert connections.take(Peer("2001:db8:1:3::1", 1)) is None
+
+
+def test_all_clients_of_an_ipv6_48_share_four_and_a_half_shares() -> None:
+    connections = Connections(total=1000, per_client=20, clock=Clock())
+    peers = [Peer(f"2001:db8:1:{net:x}::1", 1) for net in range(5) for _ in range(20)]
+    taken = [peer for peer in peers if connections.take(peer) is None]
+    assert len(taken) == 90
+    assert connections.take(Peer("2001:db8:2::1", 1)) is None
+    for peer in taken:
+        connections.release(peer)
+    assert [connections.take(peer) for peer in peers[:90]] == [None] * 90
+
+
+def test_who_comes_at_more_than_twice_the_rate_is_not_told_any_more() -> None:
+    clock = Clock()
+    connections = Connections(total=1000, per_minute=3, clock=clock)
+    came = [connections.take(ANN) for _ in range(8)]
+    assert came[:3] == [None] * 3
+    assert [refused.silent for refused in came[3:] if refused] == [False] * 3 + [True] * 2
+    other = connections.take(BOB)
+    assert other is None
+    clock.now += 60
+    assert connections.take(ANN) is None
 
 
 def test_exempt_networks_count_in_the_total_only() -> None:
@@ -112,20 +135,20 @@ def test_exempt_networks_count_in_the_total_only() -> None:
         total=3, per_client=1, per_minute=1, exempt=networks("192.0.2.1/32"), clock=Clock()
     )
     for _ in range(3):
-        assert connections.admit(ANN) is None
+        assert connections.take(ANN) is None
     assert connections.open == 3
-    assert connections.admit(ANN) is not None
-    assert connections.admit(BOB) is not None
+    assert connections.take(ANN) is not None
+    assert connections.take(BOB) is not None
 
 
 def test_an_exempt_client_uses_nothing_of_its_neighbours() -> None:
     connections = Connections(
         total=9, per_client=1, exempt=networks("2001:db8::1/128"), clock=Clock()
     )
-    assert connections.admit(Peer("2001:db8::1", 1)) is None
-    assert connections.admit(Peer("2001:db8::2", 1)) is None  # of the same /64
+    assert connections.take(Peer("2001:db8::1", 1)) is None
+    assert connections.take(Peer("2001:db8::2", 1)) is None  # of the same /64
     connections.release(Peer("2001:db8::1", 1))
-    assert connections.admit(Peer("2001:db8::2", 1)) is not None
+    assert connections.take(Peer("2001:db8::2", 1)) is not None
 
 
 @given(
@@ -140,7 +163,7 @@ def test_the_rate_is_an_exact_moving_window(steps: list[tuple[float, bool]], lim
         clock.now += seconds
         peer = ANN if whose else BOB
         counted = [at for at in admitted[peer] if at > clock.now - 60]
-        refused = connections.admit(peer)
+        refused = connections.take(peer)
         if len(counted) < limit:
             assert refused is None
             admitted[peer].append(clock.now)
@@ -155,7 +178,7 @@ def test_the_rate_is_an_exact_moving_window(steps: list[tuple[float, bool]], lim
 def test_what_is_admitted_and_released_balances() -> None:
     connections = Connections(total=5, per_client=3, clock=Clock())
     for _ in range(100):
-        taken = [peer for peer in (ANN, ANN, ANN, ANN, BOB, BOB) if connections.admit(peer) is None]
+        taken = [peer for peer in (ANN, ANN, ANN, ANN, BOB, BOB) if connections.take(peer) is None]
         assert len(taken) == connections.open == 5
         for peer in taken:
             connections.release(peer)
@@ -166,7 +189,7 @@ def test_the_table_of_rates_forgets_who_was_not_seen_for_longest() -> None:
     connections = Connections(total=2 * TABLE_KEYS, per_minute=1, clock=Clock())
 
     def admitted(peer: Peer) -> bool:
-        return connections.admit(peer) is None
+        return connections.take(peer) is None
 
     def others(number: int, first: int) -> None:
         for host in range(first, first + number):

@@ -345,3 +345,64 @@ def test_days_left(pair: Pair) -> None:
     assert pair.loaded(clock=lambda: ends).days_left == 0
     with pytest.raises(BadCertificate):
         pair.loaded(clock=lambda: ends + timedelta(seconds=1))
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> dict[str, Pair]:
+    """A first pair, and two beside it that are named for the host they serve."""
+    names = {"": "fullchain", "one.example": "one.example", "Two.Example": "Two.Example"}
+    pairs = {
+        name: Pair(tmp_path / f"{stem}.crt", tmp_path / f"{stem}.key")
+        for name, stem in names.items()
+    }
+    for name, pair in pairs.items():
+        make_self_signed(pair.cert, pair.key, hostname=name or HOST, now=NOW)
+    return pairs
+
+
+def test_a_host_is_shown_the_pair_that_is_named_for_it(three: dict[str, Pair]) -> None:
+    context = three[""].loaded().context()
+    assert seen(context, client(), "one.example") == three["one.example"].der
+    assert seen(context, client(), "ONE.example") == three["one.example"].der
+    assert seen(context, client(), "two.example") == three["Two.Example"].der
+    for name in (HOST, "three.example", "x.one.example", None):
+        assert seen(context, client(), name) == three[""].der
+
+
+def test_pairs_that_come_change_and_go_are_noticed(
+    three: dict[str, Pair], make: Callable[..., Pair]
+) -> None:
+    certificate = three[""].loaded()
+    context = certificate.context(("pop3",))
+    assert not certificate.changed
+    newer = make("newer", hostname="one.example")
+    three["one.example"].become(newer)
+    assert certificate.changed
+    certificate.reload()
+    assert not certificate.changed
+    assert seen(context, client(), "one.example") == newer.der
+    three["Two.Example"].cert.unlink()
+    assert certificate.changed
+    certificate.reload()
+    assert seen(context, client(), "two.example") == three[""].der
+    replacement = make("again", hostname="two.example")
+    (three["Two.Example"].cert).write_bytes(replacement.cert.read_bytes())
+    replace(three["Two.Example"].key, replacement.key.read_bytes())
+    assert certificate.changed
+    certificate.reload()
+    assert seen(context, client(), "two.example") == replacement.der
+
+
+def test_one_bad_pair_replaces_no_good_one(
+    three: dict[str, Pair], make: Callable[..., Pair]
+) -> None:
+    certificate = three[""].loaded()
+    context = certificate.context()
+    before = three[""].der, three["one.example"].der
+    three[""].become(make("newer"))
+    replace(three["one.example"].key, make("stray").key.read_bytes())
+    with pytest.raises(BadCertificate, match=r"one\.example"):
+        certificate.reload()
+    assert seen(context, client()) == before[0]
+    assert seen(context, client(), "one.example") == before[1]
+    assert not certificate.changed  # it is told once, not every time it is looked at

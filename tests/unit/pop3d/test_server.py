@@ -200,7 +200,7 @@ async def running(
         limits=limits,
     )
     [listening] = bind([Endpoint("127.0.0.1", 0)])
-    await server.start([listening], place.certificate.context(ALPN))
+    server.start([listening], place.certificate.context(ALPN))
     live = Running(server, Endpoint(*listening.getsockname()[:2]))
     try:
         yield live

@@ -119,7 +119,6 @@ GOOD: list[tuple[str, object, object]] = [
 GOOD_LATER: list[tuple[str, object]] = [
     ("server.workers", 64),
     ("server.user", "restante"),
-    ("server.proxy_protocol", ["192.0.2.0/24"]),
     ("server.resolvers", ["192.0.2.53:53", "[2001:db8::53]:53"]),
     ("server.private_targets", ["10.0.0.0/8"]),
     ("smtp.dmarc", "refuse"),

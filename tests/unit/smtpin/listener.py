@@ -168,7 +168,7 @@ async def listening(
     server = SmtpServer(handler, tls=tls, connections=connections, budget=octets)
     port = bound.getsockname()[1]
     with capture_logs(processors=[merge_contextvars]) as log:
-        await server.start([bound])
+        server.start([bound])
         listener = Listener(server, port, shelf, octets, connections, log)
         try:
             yield listener
