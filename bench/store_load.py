@@ -1,43 +1,53 @@
 """The store against its own driver: each line is done twice in one run, as a ratio.
 
-    python bench/store_load.py [--url URL] [--messages N]
+    python bench/store_load.py [--engine NAME]... [--messages N] [--grow SMALL,LARGE]
 
-The second way is the same SQL and the same rows on the plain driver, in one thread, without queue,
-compression or records: what the database itself can do. Rates are of this machine and this minute;
-ratios carry over. Without --url: SQLite in a temporary folder. The database must be empty.
+The second way replays what the first sent: the same statements, values and transactions, on the
+plain driver, in one thread, without queue, compression or records. Rates are of this machine and
+this minute; ratios carry over. docs/performance.md says what each line means.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import random
+import shutil
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert, select, text, update
+import uvloop
+from sqlalchemy import Engine, event, text, update
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mail import facts
 from mail.address import Address
-from mail.ident import UniqueId
-from store import schema
+from mail.ident import UniqueId, texts
+from store import schema, search
 from store.bodies import pack
-from store.delivery import Copy, Delivery, NewMessage, body_row, message_row
+from store.delivery import ADD_MESSAGE, Copy, Delivery, NewMessage, message_row
 from store.records import Folder, Role, StoreSettings
+from store.search import Document, Sought
 from store.store import Store
+from tests import databases
 
-ROUNDS = 5
-SECONDS = 1.0  # of one round
+ROUNDS = 9
 SENDER = Address.parse("bob@example.net")
 ANN = Address.parse("ann@example.test")
 PREFIX = b"Return-Path: <bob@example.net>\r\nDelivered-To: ann@example.test\r\n" + b"x: y\r\n" * 60
+STORED_17_KB = 36_000  # octets of a letter that takes so much when it is compressed
+VOCABULARY = [f"{random.Random(n).getrandbits(28):x}" for n in range(2000)]
 
 
 def now() -> datetime:
@@ -45,252 +55,413 @@ def now() -> datetime:
 
 
 @cache
-def letter(number: int, octets: int = 4096) -> bytes:
+def letter(number: int, octets: int) -> bytes:
     """Text that compresses about as mail does."""
     chance = random.Random(number)
-    words = " ".join(chance.choice(_WORDS) for _ in range(octets // 7))
+    words = " ".join(chance.choice(VOCABULARY) for _ in range(octets // 8))
     head = f"From: Bob <bob@example.net>\r\nSubject: Letter {number}\r\n\r\n"
-    return (
-        head + "\r\n".join(words[i : i + 70] for i in range(0, len(words), 70))
-    ).encode() + b"\r\n"
+    lines = (words[at : at + 70] for at in range(0, len(words), 70))
+    return (head + "\r\n".join(lines)).encode() + b"\r\n"
 
 
-_WORDS = [f"{random.Random(n).getrandbits(28):x}" for n in range(2000)]
+class Tape:
+    """What the store sends to the database, to be sent again by the driver alone."""
+
+    def __init__(self, *engines: Engine) -> None:
+        self.steps: list[tuple[Engine, str, Any, bool]] = []
+        for engine in engines:
+            self._listen(engine)
+
+    def _listen(self, engine: Engine) -> None:
+        @event.listens_for(engine, "before_cursor_execute")
+        def execute(
+            _connection: object,
+            _cursor: object,
+            sql: str,
+            values: Any,
+            _context: object,
+            many: bool,  # noqa: FBT001 - as SQLAlchemy calls it
+        ) -> None:
+            self.steps.append((engine, sql, values, many))
+
+        @event.listens_for(engine, "commit")
+        def commit(_connection: object) -> None:
+            self.steps.append((engine, "commit", None, False))
+
+        @event.listens_for(engine, "rollback")
+        def rollback(_connection: object) -> None:
+            self.steps.append((engine, "rollback", None, False))
+
+    def take(self) -> list[tuple[Engine, str, Any, bool]]:
+        steps, self.steps = self.steps, []
+        return steps
+
+
+class Plain:
+    """The driver alone, on the store's own connections while the store does nothing."""
+
+    def __init__(self, store: Store) -> None:
+        database = store._database
+        self.tape = Tape(database.writer, database._readers)
+
+    def replay(self, other: dict[bytes, bytes] | None = None) -> tuple[float, float]:
+        """What the transactions take that are on the tape, with other ids in place of these."""
+        tape = self.tape.take()
+        connections: dict[Engine, Any] = {
+            engine: engine.raw_connection() for engine in {step[0] for step in tape}
+        }
+        steps = [
+            (connections[engine].driver_connection, sql, _swapped(values, other or {}), many)
+            for engine, sql, values, many in tape
+        ]
+        watch = Watch()
+        for connection, sql, values, many in steps:
+            match sql:
+                case "commit":
+                    connection.commit()
+                case "rollback":
+                    connection.rollback()
+                case _:
+                    cursor = connection.cursor()
+                    (cursor.executemany if many else cursor.execute)(sql, values)
+                    if cursor.description:
+                        cursor.fetchall()
+        spent = watch.spent()
+        for pooled in connections.values():
+            pooled.close()
+        return spent
+
+
+def _swapped(values: Any, other: dict[bytes, bytes]) -> Any:
+    match values:
+        case dict():
+            return {name: _swapped(value, other) for name, value in values.items()}
+        case list() | tuple():
+            return type(values)(_swapped(value, other) for value in values)
+        case bytes() | memoryview():
+            return other.get(bytes(values), values)
+        case _ if type(values).__name__ == "Binary":  # psycopg's wrapper
+            return other.get(values.obj, values.obj)
+    return values
+
+
+class Watch:
+    """Seconds since it was made: of the clock, and of this process's work on the processor."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def spent(self) -> tuple[float, float]:
+        return time.perf_counter() - self._wall, time.process_time() - self._cpu
 
 
 @dataclass
 class Line:
-    """One row of the table: `ours` and `theirs` are seconds for one unit of work."""
+    """One row of the table: what one unit of work took, by turns."""
 
     name: str
     unit: str
-    ours: list[float] = field(default_factory=list)
-    theirs: list[float] = field(default_factory=list)
+    works: int = 1  # of one measurement
+    ours: list[tuple[float, float]] = field(default_factory=list)
+    theirs: list[tuple[float, float]] = field(default_factory=list)
 
-    def show(self) -> str:
-        ours, theirs = statistics.median(self.ours), statistics.median(self.theirs)
-        if self.unit == "/s":
-            return (
-                f"{self.name:42} {1 / ours:10,.0f}/s {1 / theirs:10,.0f}/s   {theirs / ours:5.2f}"
-            )
-        return (
-            f"{self.name:42} {ours * 1000:9.2f} ms {theirs * 1000:9.2f} ms  {ours / theirs:5.2f} x"
+    def show(self) -> None:
+        (ours, our_cpu), (theirs, their_cpu) = (
+            [statistics.median(each) / self.works for each in zip(*times, strict=True)]
+            for times in (self.ours, self.theirs)
         )
+        # The two follow each other closely: what else the machine does meets both.
+        pairs = zip(self.ours, self.theirs, strict=True)
+        ratio = statistics.median(a / b for (a, _), (b, _) in pairs)
+        if self.unit == "/s":
+            shown = f"{1 / ours:10,.0f}/s {1 / theirs:10,.0f}/s   {1 / ratio:5.2f}  "
+        else:
+            shown = f"{ours * 1000:9.2f} ms {theirs * 1000:9.2f} ms   {ratio:5.2f} x"
+        cpu = f"{our_cpu * 1000:9.2f} ms {their_cpu * 1000:9.2f} ms"
+        print(f"{self.name:52} {shown} {cpu}", flush=True)
 
 
 class Bench:
-    def __init__(self, url: str) -> None:
-        settings = StoreSettings(url=url, quota_octets=0, trash_days=30, max_listed=1_000_000)
+    """A store with two maildrops."""
+
+    def __init__(self, url: str, *, max_listed: int) -> None:
+        settings = StoreSettings(
+            url=url,
+            quota_octets=0,
+            trash_days=30,
+            max_listed=max_listed,
+            floor_octets=256 * 1024 * 1024,
+        )
         self.store = Store(settings, clock=now)
         self.engine = self.store._database.writer
-        self.dialect = self.engine.dialect
-        self.number = 0
+        self.drop = self.other = 0
+        self.kept: list[UniqueId] = []  # in `drop`
+        self.born = 0
 
-    async def prepare(self, messages: int) -> None:
-        """A maildrop of so many messages, brought in as deliveries come in."""
-        for number in range(500):
-            letter(number)
-        self.drop = await self._account("ann")
-        self.other = await self._account("eve")
+    async def prepare(self, messages: int, *, searched: bool) -> None:
+        """A maildrop with so many messages without bodies: made by plain inserts."""
+        accounts = self.store.accounts
+        self.drop = (await accounts.add("ann", "hash of ann", role=Role.USER)).maildrop_id
+        self.other = (await accounts.add("eve", "hash of eve", role=Role.USER)).maildrop_id
         began = time.perf_counter()
-        for start in range(0, messages, 500):
-            count = min(500, messages - start)
-            await asyncio.gather(*(self.keep(self.drop) for _ in range(count)))
-        seconds = time.perf_counter() - began
-        print(f"{messages:,} messages kept in {seconds:.0f} s, {messages / seconds:,.0f}/s\n")
-
-    async def _account(self, login: str) -> int:
-        account = await self.store.accounts.add(login, f"hash of {login}", role=Role.USER)
-        return account.maildrop_id
-
-    def new(self, maildrop_id: int, octets: int = 4096) -> NewMessage:
-        self.number += 1
-        content = letter(self.number % 500, octets)
-        copies = [Copy(maildrop_id, ANN, PREFIX)]
-        return NewMessage(UniqueId.new(now()), SENDER, content, facts.read(content), copies)
-
-    async def keep(self, maildrop_id: int) -> None:
-        await self.store.messages.append(self.new(maildrop_id))
-
-    async def deliveries(self, together: int) -> Line:
-        line = Line(f"deliveries of 4 KB, {together} per commit", "/s")
-        for _ in range(ROUNDS):
-            count, began = 0, time.perf_counter()
-            while (spent := time.perf_counter() - began) < SECONDS:
-                await asyncio.gather(*(self.keep(self.other) for _ in range(together)))
-                count += together
-            line.ours.append(spent / count)
-            line.theirs.append(self._plain_deliveries(together))
-        return line
-
-    def _plain_deliveries(self, together: int) -> float:
-        """The same rows by the driver alone; making them is not timed."""
-        drop = schema.maildrop
-        bodies, chunks, rows = (
-            self._sql(insert(t)) for t in (schema.body, schema.body_chunk, schema.message)
-        )
-        counter = self._sql(update(drop).where(drop.c.id == 0).values(modseq=drop.c.modseq + 1))
-        spent, count = 0.0, 0
-        connection = self.engine.raw_connection()
-        cursor = connection.cursor()
-        while spent < SECONDS:
-            made = [self._made() for _ in range(together)]
-            began = time.perf_counter()
-            if self.dialect.name == "sqlite":
-                cursor.execute("BEGIN IMMEDIATE")
-            cursor.executemany(bodies.text, [bodies.row(body_row(each)) for each in made])
-            frames = [each.key | {"n": 0, "frame": each.packed.frames[0]} for each in made]
-            cursor.executemany(chunks.text, [chunks.row(frame) for frame in frames])
-            messages = [message_row(each, each.new.copies[0], 1, repeats=False) for each in made]
-            cursor.executemany(
-                rows.text, [rows.row(row | {"expires_at": None}) for row in messages]
-            )
-            cursor.execute(counter.text, counter.row({"modseq_1": 1, "id_1": self.other}))
-            connection.commit()
-            spent += time.perf_counter() - began
-            count += together
-        connection.close()
-        return spent / count
-
-    def _made(self) -> Delivery:
-        new = self.new(self.other)
-        return Delivery.of(new, pack(new.content), quota_octets=0, now=now())
-
-    def _sql(self, statement: Any) -> Statement:
-        return Statement(statement.compile(dialect=self.dialect, column_keys=None))
-
-    async def listing(self) -> Line:
-        line = Line("list all: read, arrays, base-32", "ms")
-        message = schema.message.c
-        query = (
-            select(message.uid, message.size, message.born)
-            .where(message.maildrop_id == self.drop, message.folder == 0)
-            .order_by(message.uid)
-        )
-        for _ in range(ROUNDS):
-            self.store.maildrops._kept.clear()
-            began = time.perf_counter()
-            found = await self.store.maildrops.snapshot(self.drop)
-            "".join(f"{n} {entry.uid}\r\n" for n, entry in enumerate(found.entries, 1))
-            line.ours.append(time.perf_counter() - began)
-            line.theirs.append(self._plain(query))
-        return line
-
-    async def login(self) -> Line:
-        line = Line("login and STAT, nothing new", "ms")
-        drop = schema.maildrop.c
-        for _ in range(ROUNDS * 20):
-            began = time.perf_counter()
-            await self.store.maildrops.snapshot(self.drop)
-            line.ours.append(time.perf_counter() - began)
-            line.theirs.append(self._plain(select(drop.modseq).where(drop.id == self.drop)))
-        return line
-
-    async def page(self) -> Line:
-        line = Line("page of 50", "ms")
-        message = schema.message
-        for _ in range(ROUNDS * 20):
-            began = time.perf_counter()
-            await self.store.messages.page(self.drop, Folder.INBOX)
-            line.ours.append(time.perf_counter() - began)
-            line.theirs.append(
-                self._plain(
-                    select(message)
-                    .where(message.c.maildrop_id == self.drop, message.c.folder == 0)
-                    .order_by(message.c.uid.desc())
-                    .limit(50)
-                )
-            )
-        return line
-
-    async def removal(self) -> Line:
-        line = Line("QUIT after 100 deletions", "ms")
-        message = schema.message
-        for _ in range(ROUNDS):
-            entries = (await self.store.maildrops.snapshot(self.drop)).entries
-            uids = [entry.uid for entry in entries[:100]]
-            began = time.perf_counter()
-            await self.store.maildrops.remove(self.drop, uids)
-            line.ours.append(time.perf_counter() - began)
-            began = time.perf_counter()
-            with self.engine.begin() as connection:
-                keys = [uid.octets for uid in uids]
-                chosen = (message.c.maildrop_id == self.drop, message.c.uid.in_(keys))
-                connection.execute(update(message).where(*chosen).values(flags=message.c.flags))
-            line.theirs.append(time.perf_counter() - began)
-        return line
-
-    def _plain(self, query: Any) -> float:
-        """Seconds of a read by the driver's own cursor, all rows fetched."""
-        compiled = query.compile(dialect=self.dialect, compile_kwargs={"literal_binds": True})
-        connection = self.engine.raw_connection()
-        cursor = connection.cursor()
-        began = time.perf_counter()
-        cursor.execute(str(compiled).replace("%%", "%"))
-        cursor.fetchall()
-        spent = time.perf_counter() - began
-        connection.rollback()
-        connection.close()
-        return spent
-
-    def octets_per_message(self) -> str:
+        for start in range(0, messages, 5000):
+            self._insert(min(5000, messages - start), searched=searched)
+        counted = {"modseq": self.born, "messages": self.born, "octets": 5000 * self.born}
         with self.engine.begin() as connection:
-            count = connection.execute(text("SELECT count(*) FROM message")).scalar_one()
-            if self.dialect.name == "sqlite":
-                used = connection.execute(
-                    text("SELECT (SELECT page_count FROM pragma_page_count) * 8192")
-                ).scalar_one()
-            elif self.dialect.name == "postgresql":
-                used = connection.execute(
-                    text("SELECT pg_database_size(current_database())")
-                ).scalar_one()
-            else:
-                used = connection.execute(
-                    text(
-                        "SELECT sum(data_length + index_length) FROM information_schema.tables"
-                        " WHERE table_schema = database()"
-                    )
-                ).scalar_one()
-        return f"{int(used) / count:,.0f} octets on disk per message of 4 KB, all rows and indexes"
+            drop = schema.maildrop
+            connection.execute(update(drop).where(drop.c.id == self.drop).values(counted))
+        if self.engine.dialect.name == "postgresql":  # as autovacuum would after a while
+            with self.engine.connect().execution_options(
+                isolation_level="AUTOCOMMIT"
+            ) as connection:
+                connection.exec_driver_sql("VACUUM ANALYZE message, search_doc")
+        seconds = time.perf_counter() - began
+        print(f"{messages:,} rows of messages made in {seconds:.0f} s", flush=True)
+
+    def _insert(self, count: int, *, searched: bool) -> None:
+        rows, documents = [], []
+        for _ in range(count):
+            self.born += 1
+            new = self.new(self.drop, 0, at=now() + timedelta(milliseconds=self.born - 10**8))
+            row = message_row(
+                Delivery.of(new, pack(b""), quota_octets=0, now=now()),
+                *(new.copies[0], self.born),
+                repeats=False,
+            )
+            rows.append(row)
+            self.kept.append(new.uid)
+            chosen = random.Random(self.born).choices(VOCABULARY, k=30)
+            fields = (row["from_text"], row["to_text"], row["subject"])
+            words = " ".join([search._token(self.drop), *("w" + word for word in chosen)])
+            documents.append(Document(self.drop, new.uid.octets, *fields, words))
+        with self.engine.begin() as connection:
+            ADD_MESSAGE.run_many(connection, rows)
+            if searched:
+                search.remember(connection, self.store._database.backend, documents)
+
+    def new(self, maildrop_id: int, octets: int, at: datetime | None = None) -> NewMessage:
+        """With 0 octets, a message of which only rows are kept."""
+        number = random.randrange(200)
+        uid = UniqueId.new(at or now())
+        content = letter(number, octets) if octets else b""
+        return NewMessage(
+            uid, SENDER, content, facts.read(letter(number, 100)), [Copy(maildrop_id, ANN, PREFIX)]
+        )
+
+    async def login(self) -> int:
+        """What STAT says."""
+        return (await self.store.maildrops.snapshot(self.drop)).entries.octets
+
+    async def page(self) -> None:
+        await self.store.messages.page(self.drop, Folder.INBOX)
+
+    async def keep(self, octets: int = 0) -> UniqueId:
+        new = self.new(self.drop, octets)
+        await self.store.messages.append(new)
+        return new.uid
+
+    def octets_on_disk(self) -> int:
+        queries = {
+            "sqlite": "SELECT page_count * 8192 FROM pragma_page_count",
+            "postgresql": "SELECT pg_database_size(current_database())",
+            "mariadb": "SELECT sum(data_length + index_length) FROM information_schema.tables"
+            " WHERE table_schema = database()",
+        }
+        with self.engine.begin() as connection:
+            if self.engine.dialect.name == "mariadb":  # it counts pages when it is told to
+                connection.exec_driver_sql("ANALYZE TABLE message, body, body_chunk")
+            return int(connection.execute(text(queries[self.engine.dialect.name])).scalar_one())
 
 
-class Statement:
-    """A statement of SQLAlchemy's as the plain driver takes it."""
+class Comparison:
+    """Every line of the table."""
 
-    def __init__(self, compiled: Any) -> None:
-        self.text: str = compiled.string
-        self._positions = compiled.positiontup
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.store = bench.store
+        self.plain = Plain(bench.store)
 
-    def row(self, values: dict[str, Any]) -> Any:
-        plain = {name: int(v) if isinstance(v, Folder) else v for name, v in values.items()}
-        if self._positions is None:
-            return plain
-        return tuple(plain.get(name) for name in self._positions)
+    async def read(
+        self,
+        name: str,
+        work: Callable[[], Awaitable[object]],
+        *,
+        rounds: int,
+        before: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
+        line = Line(name, "ms")
+        for _ in range(rounds):
+            if before:
+                await before()
+            self.plain.tape.take()
+            watch = Watch()
+            await work()
+            line.ours.append(watch.spent())
+            line.theirs.append(self.plain.replay())
+        line.show()
+
+    async def deliveries(self, together: int, octets: int, *, count: int) -> None:
+        """So many senders who never pause. What met in one commit is shown beside them."""
+        line = Line("", "/s", count)
+        commits = 0
+        for _ in range(ROUNDS):
+            news = [self.bench.new(self.bench.other, octets) for _ in range(count)]
+            left = iter(news)
+            self.plain.tape.take()
+            watch = Watch()
+            await asyncio.gather(*(self._send(left) for _ in range(together)))
+            line.ours.append(watch.spent())
+            commits += sum(sql == "commit" for _, sql, _, _ in self.plain.tape.steps)
+            others = {new.uid.octets: UniqueId.new(now()).octets for new in news}
+            line.theirs.append(self.plain.replay(others))
+        kind = "rows only" if not octets else "with bodies of 17 KB"
+        each = ROUNDS * count / commits
+        line.name = f"deliveries, {kind}, {together} senders, {each:.1f} per commit"
+        line.show()
+
+    async def _send(self, news: Iterator[NewMessage]) -> None:
+        for new in news:
+            await self.store.messages.append(new)
+
+    async def quit(self, deletions: int, *, rounds: int) -> None:
+        line = Line(f"QUIT after {deletions:,} deletions", "ms")
+        for _ in range(rounds):
+            kept = self.bench.kept
+            uids, others = kept[:deletions], kept[deletions : 2 * deletions]
+            del kept[: 2 * deletions]
+            self.plain.tape.take()
+            watch = Watch()
+            await self.store.maildrops.remove(self.bench.drop, uids)
+            line.ours.append(watch.spent())
+            pairs = zip(uids, others, strict=True)
+            other = {uid.octets: another.octets for uid, another in pairs}
+            line.theirs.append(self.plain.replay(other))
+        self.store.maildrops._kept.clear()  # it was changed behind the store's back
+        line.show()
+
+    async def listing(self) -> None:
+        self.store.maildrops._kept.clear()
+        uids = (await self.store.maildrops.snapshot(self.bench.drop)).entries.uids
+        "".join(f"{n} {uid}\r\n" for n, uid in enumerate(texts(uids), 1))
+
+    async def all(self, messages: int) -> None:
+        bench = self.bench
+        print(
+            f"{'':52} {'store':>12} {'driver':>12}   ratio   {'store cpu':>11} {'driver cpu':>12}"
+        )
+        before = bench.octets_on_disk()
+        for together, count in ((1, 100), (8, 320), (32, 960)):
+            await self.deliveries(together, 0, count=count)
+        rows = bench.octets_on_disk()
+        for together, count in ((1, 100), (8, 320), (32, 960)):
+            await self.deliveries(together, STORED_17_KB, count=count)
+        bodies = bench.octets_on_disk()
+        await self.read(f"list {messages:,}: read, arrays, base-32", self.listing, rounds=ROUNDS)
+        await self.read("login and STAT, nothing new", bench.login, rounds=20 * ROUNDS)
+        await self.read(
+            "login and STAT, five changes since",
+            bench.login,
+            before=lambda: asyncio.gather(*(bench.keep() for _ in range(5))),
+            rounds=5 * ROUNDS,
+        )
+        await self.read(f"page of 50 in {messages:,}", bench.page, rounds=20 * ROUNDS)
+        uid = await bench.keep(STORED_17_KB)
+        await self.read(
+            "RETR look-up with first chunk",
+            lambda: self.store.messages.open(bench.drop, uid),
+            rounds=20 * ROUNDS,
+        )
+        await self.read(
+            f"search of a word in {messages:,}",
+            lambda: self.store.search.find(bench.drop, Sought(words=[VOCABULARY[7]])),
+            rounds=3 * ROUNDS,
+        )
+        await self.quit(100, rounds=ROUNDS)
+        if messages >= 60_000:
+            await self.quit(10_000, rounds=2)
+        made = 2 * ROUNDS * (100 + 320 + 960)  # by both
+        print(
+            f"octets on disk per message: {(rows - before) / made:,.0f} rows and indexes,"
+            f" {(bodies - rows) / made:,.0f} with a body of 17 KB"
+        )
 
 
-async def measure(url: str, messages: int) -> None:
-    bench = Bench(url)
+async def compare(url: str, messages: int) -> None:
+    bench = Bench(url, max_listed=1_000_000)
     try:
-        await bench.prepare(messages)
-        print(f"{'':42} {'store':>12} {'driver':>12}   ratio")
-        for together in (1, 8, 32):
-            print((await bench.deliveries(together)).show(), flush=True)
-        steps: list[Callable[[], Any]] = [bench.listing, bench.login, bench.page, bench.removal]
-        for step in steps:
-            print((await step()).show(), flush=True)
-        print(f"\n{bench.octets_per_message()}")
+        await bench.prepare(messages, searched=True)
+        gc.freeze()  # what this program keeps for itself is no load of the store
+        await Comparison(bench).all(messages)
     finally:
         bench.store.close()
 
 
+async def grow(urls: Sequence[str], sizes: Sequence[int]) -> None:
+    """The same work in maildrops of different sizes, by turns."""
+    benches = [Bench(url, max_listed=10_000) for url in urls]
+    try:
+        for bench, size in zip(benches, sizes, strict=True):
+            await bench.prepare(size, searched=False)
+        steps: dict[str, Callable[[Bench], Awaitable[object]]] = {
+            "page of 50": Bench.page,
+            "login and STAT, nothing new": Bench.login,
+            "login and STAT, one message since": Bench.login,
+        }
+        titles = "".join(f"{f'in {size:,}':>15}" for size in sizes)
+        print(f"{'':52} {titles}   ratio")
+        for name, step in steps.items():
+            spent: list[list[float]] = [[] for _ in benches]
+            for _ in range(20 * ROUNDS):
+                for bench, times in zip(benches, spent, strict=True):
+                    if "since" in name:
+                        await bench.keep()
+                    began = time.perf_counter()
+                    await step(bench)
+                    times.append(time.perf_counter() - began)
+            medians = [statistics.median(times) for times in spent]
+            shown = "".join(f"{each * 1000:12.2f} ms" for each in medians)
+            print(f"{name:52} {shown}   {medians[-1] / medians[0]:5.2f} x", flush=True)
+    finally:
+        for bench in benches:
+            bench.store.close()
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name, path="/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+    return found or sys.exit(f"{name} is not installed (tests/packages.txt)")
+
+
+@contextmanager
+def engine_of(name: str) -> Iterator[Callable[[str], str]]:
+    """Gives the URL of a new empty database of each name."""
+    servers: dict[str, Callable[..., AbstractContextManager[databases.Database]]] = {
+        "postgresql": databases.postgresql,
+        "mariadb": databases.mariadb,
+    }
+    if name == "sqlite":
+        with tempfile.TemporaryDirectory() as folder:
+            yield lambda database: f"sqlite:///{Path(folder) / database}.db"
+        return
+    with servers[name](_program) as server:
+        yield server.url
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--url")
-    parser.add_argument("--messages", type=int, default=100_000)
+    parser.add_argument(
+        "--engine", action="append", choices=["sqlite", "postgresql", "mariadb"], default=[]
+    )
+    parser.add_argument("--messages", type=int, default=100_000, help="0: no comparison")
+    parser.add_argument("--grow", default="1000,1000000", help="sizes of maildrops; 0: no check")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        url = arguments.url or f"sqlite:///{Path(folder) / 'bench.db'}"
-        asyncio.run(measure(url, arguments.messages))
+    sizes = [int(size) for size in arguments.grow.split(",")]
+    for name in arguments.engine or ["sqlite"]:
+        print(f"\n{name}")
+        with engine_of(name) as url, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            if arguments.messages:
+                runner.run(compare(url("bench"), arguments.messages))
+            if all(sizes):
+                runner.run(grow([url(f"grow{size}") for size in sizes], sizes))
 
 
 if __name__ == "__main__":

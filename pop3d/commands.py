@@ -6,6 +6,7 @@ To add one, add both here; its line in CAPA and in the table of the documentatio
 from __future__ import annotations
 
 from mail.errors import NotPermitted
+from mail.ident import texts
 from pop3d import replies
 from pop3d.engine import (
     Action,
@@ -108,7 +109,9 @@ def uidl(session: Session, n: int | None = None) -> list[Action]:
     """RFC 1939 section 7: the unique-id of one message, or of all that are not deleted."""
     if n is not None:
         return [Send(replies.ok(f"{n} {session.entry(n).uid}"))]
-    lines = [f"{listed} {entry.uid}" for listed, entry in session.listed()]
+    listed = list(session.listed())
+    uids = texts(b"".join(entry.uid.octets for _, entry in listed))
+    lines = [f"{at} {uid}" for (at, _), uid in zip(listed, uids, strict=True)]
     return [Send(replies.multiline(f"{len(lines)} messages", lines))]
 
 

@@ -10,9 +10,10 @@ import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
 
 from mail.address import Address
 from mail.errors import Failure, OverQuota
@@ -21,6 +22,7 @@ from mail.ident import UniqueId
 from mail.lines import Measures, measure
 from store import schema
 from store.bodies import Packed
+from store.prepared import Prepared
 from store.records import Folder, microseconds
 
 UNREAD, STARRED = 1, 2  # message.flags
@@ -31,6 +33,7 @@ IN_DATABASE = 0  # body.place
 # At RCPT a full maildrop is refused; what is on its way then may go over by a tenth.
 QUOTA_SLACK = 1.1
 REPEAT_WITHIN = timedelta(hours=24)
+KEYS_AT_ONCE = 128  # in one statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +98,14 @@ def deliver(connection: Connection, deliveries: Sequence[Delivery]) -> list[int 
 
     The arrivals of a batch go through in their order, and each table gets one statement.
     """
-    connection.execute(insert(schema.body), [body_row(delivery) for delivery in deliveries])
+    ADD_BODY.run_many(connection, [body_row(delivery) for delivery in deliveries])
     chunks = [
         delivery.key | {"n": n, "frame": frame}
         for delivery in deliveries
         for n, frame in enumerate(delivery.packed.frames)
     ]
     if chunks:
-        connection.execute(insert(schema.body_chunk), chunks)
+        ADD_CHUNK.run_many(connection, chunks)
     wanted = {maildrop_id for delivery in deliveries for maildrop_id in delivery.measures}
     counters = {
         maildrop_id: Counters.of(row)
@@ -124,9 +127,8 @@ def deliver(connection: Connection, deliveries: Sequence[Delivery]) -> list[int 
             seen.add(print_key)
         outcomes.append(delivery.size)
     if rows:
-        connection.execute(insert(schema.message), rows)
-        changed = [drop.values() for drop in counters.values() if drop.changed]
-        connection.execute(COUNT, changed)
+        ADD_MESSAGE.run_many(connection, rows)
+        COUNT.run_many(connection, [drop.values() for drop in counters.values() if drop.changed])
     return outcomes
 
 
@@ -175,7 +177,10 @@ class Counters:
         }
 
 
-COUNT = (
+ADD_BODY = Prepared(insert(schema.body))
+ADD_CHUNK = Prepared(insert(schema.body_chunk))
+ADD_MESSAGE = Prepared(insert(schema.message))
+COUNT = Prepared(
     update(schema.maildrop)
     .where(schema.maildrop.c.id == bindparam("drop"))
     .values(
@@ -196,6 +201,7 @@ def body_row(delivery: Delivery) -> dict[str, object]:
         "codec": ZSTD,
         "place": IN_DATABASE,
         "sha256": packed.sha256,
+        "frames": None,
     }
 
 
@@ -217,26 +223,28 @@ def _full(delivery: Delivery, counters: dict[int, Counters]) -> OverQuota | None
 def _seen(connection: Connection, deliveries: Sequence[Delivery]) -> set[tuple[int, bytes]]:
     """Of these messages, the ones that have arrived in these maildrops within REPEAT_WITHIN."""
     since = UniqueId.first_of(min(delivery.now for delivery in deliveries) - REPEAT_WITHIN)
-    keys = {(drop, each.fingerprint) for each in deliveries for drop in each.measures}
-    # One seek each, however often a message has come before.
-    return {
-        (drop, fingerprint)
-        for drop, fingerprint in keys
-        if connection.execute(
-            _SINCE, {"drop": drop, "fingerprint": fingerprint, "since": since.octets}
-        ).first()
-    }
+    keys = list({(drop, each.fingerprint) for each in deliveries for drop in each.measures})
+    seen: set[tuple[int, bytes]] = set()
+    for start in range(0, len(keys), KEYS_AT_ONCE):
+        some = keys[start : start + KEYS_AT_ONCE]
+        values: dict[str, object] = {"since": since.octets}
+        for n, (drop, mark) in enumerate(some):
+            values |= {f"drop{n}": drop, f"mark{n}": mark}
+        seen.update((drop, mark) for drop, mark in _look_up(len(some)).run(connection, values))
+    return seen
 
 
-_SINCE = (
-    select(schema.message.c.uid)
-    .where(
-        schema.message.c.maildrop_id == bindparam("drop"),
-        schema.message.c.fingerprint == bindparam("fingerprint"),
-        schema.message.c.uid >= bindparam("since"),
+@cache
+def _look_up(count: int) -> Prepared:
+    """Which of so many fingerprints are there: one seek each, however often one has come before."""
+    keys = ", ".join(f"(:drop{n}, :mark{n})" for n in range(count))
+    return Prepared(
+        text(
+            f"WITH wanted (drop_id, mark) AS (VALUES {keys}) SELECT drop_id, mark FROM wanted"  # noqa: S608 - names
+            " WHERE (SELECT message.uid FROM message WHERE message.maildrop_id = wanted.drop_id"
+            " AND message.fingerprint = wanted.mark AND message.uid >= :since LIMIT 1) IS NOT NULL"
+        )
     )
-    .limit(1)
-)
 
 
 def message_row(delivery: Delivery, copy: Copy, modseq: int, *, repeats: bool) -> dict[str, Any]:
@@ -245,11 +253,12 @@ def message_row(delivery: Delivery, copy: Copy, modseq: int, *, repeats: bool) -
         "maildrop_id": copy.maildrop_id,
         "born": modseq,
         "modseq": modseq,
-        "folder": Folder.INBOX,
+        "folder": Folder.INBOX.value,
         "flags": UNREAD,
         "traits": BY_SMTP | (DOTTED if measures.dotted else 0) | (REPEAT if repeats else 0),
         "size": measures.size,
         "header_size": measures.header_size,
+        "expires_at": None,
         "prefix": copy.prefix,
         "rcpt": str(copy.recipient),
         "mail_from": str(delivery.new.mail_from or ""),
@@ -263,12 +272,20 @@ def message_row(delivery: Delivery, copy: Copy, modseq: int, *, repeats: bool) -
 
 
 def lock_maildrops(connection: Connection, ids: Collection[int]) -> dict[int, Any]:
-    """Their counter rows by id, held until the end of the transaction."""
+    """Their counter rows by id, held until the end of the transaction; taken in ascending order."""
+    ordered = sorted(ids)
+    rows: dict[int, Any] = {}
+    for start in range(0, len(ordered), KEYS_AT_ONCE):
+        values = {f"id{n}": key for n, key in enumerate(ordered[start : start + KEYS_AT_ONCE])}
+        rows |= {row.id: row for row in _lock(len(values)).run(connection, values)}
+    return rows
+
+
+@cache
+def _lock(count: int) -> Prepared:
     drops = schema.maildrop
-    rows = connection.execute(
-        select(drops).where(drops.c.id.in_(ids)).order_by(drops.c.id).with_for_update()
-    )
-    return {row.id: row for row in rows}
+    ids = [bindparam(f"id{n}", type_=drops.c.id.type) for n in range(count)]
+    return Prepared(select(drops).where(drops.c.id.in_(ids)).order_by(drops.c.id).with_for_update())
 
 
 def fingerprint(new: NewMessage) -> bytes:
@@ -276,8 +293,8 @@ def fingerprint(new: NewMessage) -> bytes:
     facts = new.facts
     digest = hashlib.blake2b(digest_size=16)
     sent = facts.sent_at.isoformat() if facts.sent_at else ""
-    for text in (facts.from_text, sent, facts.subject, facts.message_id):
-        digest.update(text.encode() + b"\0")
+    for fact in (facts.from_text, sent, facts.subject, facts.message_id):
+        digest.update(fact.encode() + b"\0")
     body = new.content.find(b"\r\n\r\n")
     digest.update(memoryview(new.content)[body + 4 if body >= 0 else len(new.content) :])
     return digest.digest()

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import threading
 from array import array
+from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from mail.ident import UniqueId
 from store import schema
 from store.database import Database
 from store.messages import expiry
 from store.moves import Move
+from store.prepared import Prepared
 from store.records import (
     Entries,
     Folder,
@@ -29,7 +30,8 @@ from store.records import (
 from store.writer import Writer
 
 CACHED_MESSAGES = 2_000_000  # of all snapshots kept, about 28 octets each
-ROWS = 5000  # read at a time
+ROWS = 500  # read at a time: more of them leave the caches of the processor
+CHANGES = 5000  # so many, and the whole inbox is read instead
 
 
 class Maildrops:
@@ -52,7 +54,8 @@ class Maildrops:
     async def snapshot(self, maildrop_id: int) -> Maildrop:
         """The inbox at this moment, oldest first, at most `max_listed` messages of it.
 
-        Sessions that begin with no change in between share one.
+        Sessions that begin with no change in between share one; with some changes in between only
+        those are read.
         """
         return await self._database.read(partial(self._snapshot, maildrop_id))
 
@@ -91,17 +94,18 @@ class Maildrops:
         return Usage(drop.messages, drop.octets, drop.trash_octets)
 
     def _snapshot(self, maildrop_id: int, connection: Connection) -> Maildrop:
-        drops = schema.maildrop.c
-        modseq = connection.execute(
-            select(drops.modseq).where(drops.id == maildrop_id)
-        ).scalar_one()
+        drop = _NUMBERS.run(connection, {"drop": maildrop_id}).one()
         with self._lock:
             kept = self._kept.get(maildrop_id)
-            if kept and kept.modseq == modseq:
+            if kept and kept.modseq == drop.modseq:
                 self._kept.move_to_end(maildrop_id)
                 return kept
-        entries = _read_entries(maildrop_id, self._settings.max_listed, connection)
-        found = Maildrop(maildrop_id, modseq, entries)
+        entries = None
+        if kept and drop.tombstone_floor <= kept.modseq < drop.modseq:
+            entries = _follow(kept, self._settings.max_listed, connection)
+        if entries is None:
+            entries = _read_entries(maildrop_id, self._settings.max_listed, connection)
+        found = Maildrop(maildrop_id, drop.modseq, entries)
         self._keep(found)
         return found
 
@@ -117,21 +121,87 @@ class Maildrops:
                 self._kept_messages -= len(gone.entries)
 
 
+_D, _M, _T = schema.maildrop.c, schema.message.c, schema.tombstone.c
+_NUMBERS = Prepared(select(_D.modseq, _D.tombstone_floor).where(_D.id == bindparam("drop")))
+_ENTRIES = Prepared(
+    select(_M.uid, _M.size, _M.born)
+    .where(_M.maildrop_id == bindparam("drop"), _M.folder == Folder.INBOX.value)
+    .order_by(_M.uid)
+    .limit(bindparam("limit"))
+)
+_CHANGED = Prepared(
+    select(_M.uid, _M.folder, _M.size, _M.born)
+    .where(_M.maildrop_id == bindparam("drop"), _M.modseq > bindparam("after"))
+    .order_by(_M.modseq, _M.uid)
+    .limit(bindparam("limit"))
+)
+_REMOVED = Prepared(
+    select(_T.uid)
+    .where(_T.maildrop_id == bindparam("drop"), _T.modseq > bindparam("after"))
+    .order_by(_T.modseq, _T.uid)
+    .limit(bindparam("limit"))
+)
+
+
 def _read_entries(maildrop_id: int, max_listed: int, connection: Connection) -> Entries:
-    message = schema.message.c
-    rows = connection.execute(
-        select(message.uid, message.size, message.born)
-        .where(message.maildrop_id == maildrop_id, message.folder == Folder.INBOX)
-        .order_by(message.uid)
-        .limit(max_listed)
-    )
+    rows = _ENTRIES.run(connection, {"drop": maildrop_id, "limit": max_listed})
     uids, sizes, born = bytearray(), array("I"), array("Q")
-    while part := list(islice(rows, ROWS)):
+    while part := rows.fetchmany(ROWS):
         some_uids, some_sizes, some_born = zip(*part, strict=True)
         uids += b"".join(some_uids)
         sizes.extend(some_sizes)
         born.extend(some_born)
     return Entries(bytes(uids), sizes, born)
+
+
+def _follow(kept: Maildrop, max_listed: int, connection: Connection) -> Entries | None:
+    """The inbox of now, from an earlier one and what changed since; None where that is much."""
+    since = {"drop": kept.maildrop_id, "after": kept.modseq, "limit": CHANGES}
+    removed = _REMOVED.run(connection, since).all()
+    changed = _CHANGED.run(connection, since).all()
+    if max(len(removed), len(changed)) == CHANGES:
+        return None
+    now: dict[bytes, tuple[int, int] | None] = {uid: None for (uid,) in removed}
+    # One that was removed may have been restored under the same uid.
+    for uid, folder, size, born in changed:
+        now[uid] = (size, born) if folder == Folder.INBOX else None
+    if len(kept.entries) < max_listed:
+        return _cut(_merged(kept.entries, now), max_listed)
+    # It may have been cut, and what lies behind the cut is not known.
+    last = kept.entries.uids[-16:]
+    entries = _merged(kept.entries, {uid: new for uid, new in now.items() if uid <= last})
+    return _cut(entries, max_listed) if len(entries) >= max_listed else None
+
+
+def _cut(entries: Entries, most: int) -> Entries:
+    return entries if len(entries) <= most else entries[:most]
+
+
+def _merged(old: Entries, now: Mapping[bytes, tuple[int, int] | None]) -> Entries:
+    """`now`: size and born of messages that are in it from now on, or None, by uid."""
+    uids, sizes, born = bytearray(), array("I"), array("Q")
+    octets = old.octets
+    at = 0
+    for uid, new in sorted(now.items()):
+        place = bisect_left(range(len(old)), uid, key=old.uid)
+        part = old[at:place]
+        uids += part.uids
+        sizes += part.sizes
+        born += part.born
+        if new:
+            uids += uid
+            sizes.append(new[0])
+            born.append(new[1])
+            octets += new[0]
+        at = place
+        if place < len(old) and old.uid(place) == uid:
+            octets -= old.sizes[place]
+            at += 1
+    rest = old[at:]
+    uids += rest.uids
+    sizes += rest.sizes
+    born += rest.born
+    return Entries(bytes(uids), sizes, born, octets)
 
 
 def _counters(maildrop_id: int, connection: Connection) -> Any:

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, and_, bindparam, func, select
 
-from mail.errors import MessageDamaged, NoSuchMessage, StorageFull
+from mail.errors import Failure, MessageDamaged, NoSuchMessage, StorageFull
 from mail.ident import UniqueId
 from store import schema
 from store.bodies import CHUNK_OCTETS, pack, unpack
@@ -29,6 +29,7 @@ from store.delivery import (
     deliver,
 )
 from store.moves import SHOWN, Move
+from store.prepared import Prepared
 from store.records import Folder, Message, StoreSettings, microseconds, moment
 from store.space import Space
 from store.writer import Writer
@@ -95,23 +96,32 @@ class Messages:
 
         Raises OverQuota, StorageBusy, StorageFull, OutcomeUnknown.
         """
-        if self._space and self._space.short():
-            raise StorageFull("no room for more mail at the moment")
         if len(new.content) <= PACKED_AT_ONCE:
-            packed = pack(new.content)
+            delivery = self._ready(new)
         else:
             loop = asyncio.get_running_loop()
-            packed = await loop.run_in_executor(self._packers, pack, new.content)
-        delivery = Delivery.of(
-            new, packed, quota_octets=self._settings.quota_octets, now=self._clock()
-        )
+            delivery = await loop.run_in_executor(self._packers, self._ready, new)
         size: int = await self._writer.run_with_others(
-            deliver, delivery, octets=packed.stored, landed=delivery.landed
+            self._deliver, delivery, octets=delivery.packed.stored, landed=delivery.landed
         )
         if self.fresh:
             for copy in new.copies:
                 self.fresh(copy.maildrop_id)
         return size
+
+    def _ready(self, new: NewMessage) -> Delivery:
+        """All that is worked out before the queue: it reads every octet some times."""
+        return Delivery.of(
+            new, pack(new.content), quota_octets=self._settings.quota_octets, now=self._clock()
+        )
+
+    def _deliver(
+        self, connection: Connection, deliveries: Sequence[Delivery]
+    ) -> list[int | Failure]:
+        """In the writer's thread: the disk is asked once for all that are kept together."""
+        if self._space and self._space.short():
+            return [StorageFull("no room for more mail at the moment") for _ in deliveries]
+        return deliver(connection, deliveries)
 
     async def move(self, maildrop_id: int, uids: Sequence[UniqueId], to: Folder) -> int:
         """Moves messages, whatever folder they are in; returns how many were moved.
@@ -163,63 +173,102 @@ def expiry(to: Folder, settings: StoreSettings, now: datetime) -> int | None:
     return None
 
 
-def record(row: Any) -> Message:
-    """A row of `message` as a record."""
+_M, _B, _C = schema.message.c, schema.body.c, schema.body_chunk.c
+# fmt: off
+COLUMNS = (
+    _M.uid, _M.maildrop_id, _M.home, _M.modseq, _M.prefix, _M.size, _M.header_size, _M.traits,
+    _M.folder, _M.expires_at, _M.flags, _M.rcpt, _M.mail_from, _M.from_text, _M.to_text,
+    _M.subject, _M.sent_at, _M.message_id,
+)
+# fmt: on
+
+
+def record(row: Sequence[Any]) -> Message:
+    """The COLUMNS of a row of `message` as a record."""
+    # fmt: off
+    (
+        uid, maildrop_id, home, modseq, prefix, size, header_size, traits,
+        folder, expires_at, flags, recipient, mail_from, from_text, to_text,
+        subject, sent_at, message_id,
+    ) = row
+    # fmt: on
     return Message(
-        uid=UniqueId(row.uid),
-        maildrop_id=row.maildrop_id,
-        home=row.home,
-        modseq=row.modseq,
-        prefix=row.prefix,
-        size=row.size,
-        header_size=row.header_size,
-        dotted=bool(row.traits & DOTTED),
-        repeat=bool(row.traits & REPEAT),
-        folder=Folder(row.folder),
-        expires_at=None if row.expires_at is None else moment(row.expires_at),
-        unread=bool(row.flags & UNREAD),
-        starred=bool(row.flags & STARRED),
-        recipient=row.rcpt,
-        mail_from=row.mail_from,
-        from_text=row.from_text,
-        to_text=row.to_text,
-        subject=row.subject,
-        sent_at=None if row.sent_at is None else moment(row.sent_at),
-        message_id=row.message_id,
+        uid=UniqueId(uid),
+        maildrop_id=maildrop_id,
+        home=home,
+        modseq=modseq,
+        prefix=prefix,
+        size=size,
+        header_size=header_size,
+        dotted=bool(traits & DOTTED),
+        repeat=bool(traits & REPEAT),
+        folder=Folder(folder),
+        expires_at=None if expires_at is None else moment(expires_at),
+        unread=bool(flags & UNREAD),
+        starred=bool(flags & STARRED),
+        recipient=recipient,
+        mail_from=mail_from,
+        from_text=from_text,
+        to_text=to_text,
+        subject=subject,
+        sent_at=None if sent_at is None else moment(sent_at),
+        message_id=message_id,
     )
 
 
-def _row(maildrop_id: int, uid: UniqueId, connection: Connection) -> Any:
-    message = schema.message
-    row = connection.execute(
-        select(message).where(message.c.maildrop_id == maildrop_id, message.c.uid == uid.octets)
-    ).one_or_none()
-    if row is None:
-        raise NoSuchMessage("no such message", uid=str(uid))
-    return row
+_BY_KEY = (_M.maildrop_id == bindparam("maildrop"), _M.uid == bindparam("uid"))
+READ = Prepared(select(*COLUMNS).where(*_BY_KEY))
+# The message, its body and the first octets of it in one.
+OPEN = Prepared(
+    select(*COLUMNS, _B.octets, _B.sha256, _C.frame)
+    .outerjoin(schema.body, and_(_B.home == _M.home, _B.uid == _M.uid))
+    .outerjoin(schema.body_chunk, and_(_C.home == _M.home, _C.uid == _M.uid, _C.n == 0))
+    .where(*_BY_KEY)
+)
+CHUNK = Prepared(
+    select(_C.frame).where(
+        _C.home == bindparam("home"), _C.uid == bindparam("uid"), _C.n == bindparam("n")
+    )
+)
+PAGE = Prepared(
+    select(*COLUMNS)
+    .where(
+        _M.maildrop_id == bindparam("maildrop"),
+        _M.folder == bindparam("folder"),
+        _M.uid < bindparam("before"),
+    )
+    .order_by(_M.uid.desc())
+    .limit(bindparam("limit"))
+)
+ABOVE_ALL = b"\xff" * 17  # no uid is that high
 
 
 def _read(maildrop_id: int, uid: UniqueId, connection: Connection) -> Message:
-    return record(_row(maildrop_id, uid, connection))
+    row = READ.run(connection, {"maildrop": maildrop_id, "uid": uid.octets}).one_or_none()
+    if row is None:
+        raise NoSuchMessage("no such message", uid=str(uid))
+    return record(row)
 
 
 def _open(
     database: Database, maildrop_id: int, uid: UniqueId, connection: Connection
 ) -> OpenMessage:
-    message = record(_row(maildrop_id, uid, connection))
-    body = schema.body.c
-    octets, sha256 = connection.execute(
-        select(body.octets, body.sha256).where(body.home == message.home, body.uid == uid.octets)
-    ).one()
-    first = _chunk(message.home, uid, 0, octets, connection) if octets else b""
-    return OpenMessage(message, first, octets, sha256, database)
+    row = OPEN.run(connection, {"maildrop": maildrop_id, "uid": uid.octets}).one_or_none()
+    if row is None:
+        raise NoSuchMessage("no such message", uid=str(uid))
+    *columns, octets, sha256, frame = row
+    if octets is None:
+        raise MessageDamaged("a stored message is damaged", uid=str(uid))
+    first = _unpacked(frame, uid, 0, octets) if octets else b""
+    return OpenMessage(record(columns), first, octets, sha256, database)
 
 
 def _chunk(home: int, uid: UniqueId, n: int, left: int, connection: Connection) -> bytes:
-    chunk = schema.body_chunk.c
-    frame = connection.execute(
-        select(chunk.frame).where(chunk.home == home, chunk.uid == uid.octets, chunk.n == n)
-    ).scalar_one_or_none()
+    key = {"home": home, "uid": uid.octets, "n": n}
+    return _unpacked(CHUNK.run(connection, key).scalar_one_or_none(), uid, n, left)
+
+
+def _unpacked(frame: bytes | None, uid: UniqueId, n: int, left: int) -> bytes:
     if frame is None:
         raise MessageDamaged("a stored message is damaged", uid=str(uid), chunk=n)
     return unpack(frame, min(left, CHUNK_OCTETS))
@@ -232,16 +281,16 @@ def _page(
     limit: int,
     connection: Connection,
 ) -> list[Message]:
-    message = schema.message
-    query = (
-        select(message)
-        .where(message.c.maildrop_id == maildrop_id, message.c.folder == folder)
-        .order_by(message.c.uid.desc())
-        .limit(limit)
+    rows = PAGE.run(
+        connection,
+        {
+            "maildrop": maildrop_id,
+            "folder": folder.value,
+            "before": before.octets if before else ABOVE_ALL,
+            "limit": limit,
+        },
     )
-    if before:
-        query = query.where(message.c.uid < before.octets)
-    return [record(row) for row in connection.execute(query)]
+    return [record(row) for row in rows]
 
 
 def _kept_since(since: datetime, connection: Connection) -> int:

@@ -109,15 +109,28 @@ class MaildropEntry:
 class Entries(Sequence[MaildropEntry]):
     """Messages of a snapshot in compact arrays, about 28 octets each."""
 
-    __slots__ = ("born", "sizes", "uids")
+    __slots__ = ("_octets", "born", "sizes", "uids")
 
-    def __init__(self, uids: bytes, sizes: array[int], born: array[int]) -> None:
+    def __init__(
+        self, uids: bytes, sizes: array[int], born: array[int], octets: int | None = None
+    ) -> None:
         self.uids = uids  # 16 octets each
         self.sizes = sizes
         self.born = born
+        self._octets = octets
+
+    @property
+    def octets(self) -> int:
+        """Of all messages together; counted once."""
+        if self._octets is None:
+            self._octets = sum(self.sizes)
+        return self._octets
 
     def __len__(self) -> int:
         return len(self.sizes)
+
+    def uid(self, at: int) -> bytes:
+        return self.uids[16 * at : 16 * at + 16]
 
     @overload
     def __getitem__(self, at: int) -> MaildropEntry: ...
@@ -132,7 +145,7 @@ class Entries(Sequence[MaildropEntry]):
             return Entries(self.uids[16 * start : 16 * stop], self.sizes[at], self.born[at])
         place = at + len(self) if at < 0 else at
         size = self.sizes[place]
-        return MaildropEntry(UniqueId(self.uids[16 * place : 16 * place + 16]), size)
+        return MaildropEntry(UniqueId(self.uid(place)), size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ from mail.text import words as words_in
 from store import schema
 from store.database import Database
 from store.engines import Backend
-from store.messages import record
+from store.messages import COLUMNS, record
 from store.moves import SHOWN
 from store.records import Folder, Message
 
@@ -221,7 +221,7 @@ def _find(
     # Ids first: what is sorted should be narrow.
     found = connection.execute(query).scalars().all()
     rows = connection.execute(
-        select(message)
+        select(*COLUMNS)
         .where(message.c.maildrop_id == maildrop_id, message.c.uid.in_(found))
         .order_by(message.c.uid.desc())
     )

@@ -32,7 +32,10 @@ class Space:
 
     def short(self) -> bool:
         """Whether mail is put off: also where there is no room to make a lost reserve again."""
-        return self.free() < self._floor + self._missing()
+        free = self.free()
+        if free >= self._floor + RESERVE_OCTETS:
+            return False  # whatever is missing: the common case, asked before each commit
+        return free < self._floor + self._missing()
 
     def release(self) -> None:
         """Lets go of the reserve, where the disk lets us."""

@@ -44,6 +44,7 @@ from store.delivery import (
     message_row,
 )
 from store.mailfiles import Label, Record, Sink, Source
+from store.messages import COLUMNS
 from store.messages import record as message_record
 from store.records import Folder, Message, StoreSettings
 from store.space import Space
@@ -333,7 +334,7 @@ def _keep(
         ]
         connection.execute(insert(schema.body_chunk), chunks)
         connection.execute(insert(schema.message), rows)
-        connection.execute(COUNT, [drop.values()])
+        COUNT.run(connection, drop.values())
     return len(new), len(incoming) - len(new) if not full else 0, full
 
 
@@ -408,7 +409,7 @@ def _page(
 ) -> list[_Opened]:
     message, body, chunk = schema.message.c, schema.body.c, schema.body_chunk.c
     query = (
-        select(schema.message, body.octets, body.sha256, chunk.frame)
+        select(*COLUMNS, body.octets, body.sha256, chunk.frame)
         .outerjoin(schema.body, and_(body.home == message.home, body.uid == message.uid))
         .outerjoin(
             schema.body_chunk,
@@ -422,8 +423,8 @@ def _page(
         query = query.where(message.uid > after.octets)
     return [
         # Without its body row a message is damaged: no octets have this hash.
-        _Opened(message_record(row), row.octets or 0, row.sha256 or b"", row.frame or b"")
-        for row in connection.execute(query)
+        _Opened(message_record(columns), octets or 0, sha256 or b"", frame or b"")
+        for *columns, octets, sha256, frame in connection.execute(query)
     ]
 
 

@@ -12,7 +12,9 @@ from mail.errors import MessageDamaged, NoSuchMessage, OverQuota
 from mail.ident import UniqueId
 from mail.lines import canonical
 from store.bodies import CHUNK_OCTETS
-from store.records import Folder, Usage
+from store.delivery import KEYS_AT_ONCE
+from store.records import Folder, Role, Usage
+from tests.store.aged import aged_store
 from tests.store.conftest import PREFIX, QUOTA, Filled, fill, now
 
 HEADER = b"From: Bob <bob@example.net>\r\nSubject: One\r\n\r\n"
@@ -42,6 +44,38 @@ async def test_one_body_serves_all_recipients(filled: Filled) -> None:
     for maildrop in (filled.ann, filled.eve):
         assert await filled.octets(maildrop, uid) == PREFIX + HEADER
     assert filled.sql("SELECT refs FROM body") == [(2,)]
+
+
+async def test_a_message_for_very_many_and_its_repeat(filled: Filled) -> None:
+    """More maildrops than one statement asks for."""
+    adds = (
+        filled.store.accounts.add(f"user{n}", f"hash {n}", role=Role.USER)
+        for n in range(2 * KEYS_AT_ONCE + 1)
+    )
+    drops = [account.maildrop_id for account in await asyncio.gather(*adds)]
+    await filled.keep(HEADER, *drops)
+    assert not filled.sql("SELECT uid FROM message WHERE (traits & 32) <> 0")
+    again = await filled.keep(HEADER, *drops)
+    rows = filled.sql("SELECT maildrop_id, uid FROM message WHERE (traits & 32) <> 0")
+    assert sorted((row.maildrop_id, row.uid) for row in rows) == [
+        (drop, again.octets) for drop in sorted(drops)
+    ]
+    counted = filled.sql("SELECT messages, modseq FROM maildrop WHERE modseq > 0")
+    assert [tuple(row) for row in counted] == [(2, 2)] * len(drops)
+
+
+async def test_a_repeat_is_one_that_came_within_a_day(url: str) -> None:
+    async with aged_store(url) as aged:
+        uids = [await aged.keep(HEADER)]
+        for hours in (23, 25):
+            aged.time.goes_by(hours=hours)
+            uids.append(await aged.keep(HEADER))
+        other = await aged.keep(HEADER + b"text\r\n")
+        elsewhere = await aged.keep(HEADER, aged.eve)
+        read = aged.store.messages.read
+        assert [(await read(aged.ann, uid)).repeat for uid in uids] == [False, True, False]
+        assert not (await read(aged.ann, other)).repeat
+        assert not (await read(aged.eve, elsewhere)).repeat
 
 
 async def test_another_maildrop_does_not_see_it(filled: Filled) -> None:
@@ -119,6 +153,14 @@ async def test_no_damaged_octet_is_served(filled: Filled) -> None:
     filled.sql("DELETE FROM body_chunk")
     with pytest.raises(MessageDamaged):
         await filled.octets(filled.ann, uid)
+
+
+async def test_a_message_without_its_body_is_damaged(filled: Filled) -> None:
+    """It is there, so it is not told to be missing: that would let a client forget it."""
+    uid = await filled.keep(HEADER + b"text\r\n")
+    filled.sql("DELETE FROM body")
+    with pytest.raises(MessageDamaged):
+        await filled.store.messages.open(filled.ann, uid)
 
 
 async def test_a_wrong_body_of_a_sound_frame_is_not_served(filled: Filled) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mail.ident import UniqueId, new_row_id, parse_row_id, row_id_text
+from mail.ident import UniqueId, new_row_id, parse_row_id, row_id_text, texts
 
 CROCKFORD = set("0123456789abcdefghjkmnpqrstvwxyz")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -31,6 +31,17 @@ def test_text_and_octets_are_one_to_one(octets: bytes) -> None:
     assert len(text) == 26
     assert set(text) <= CROCKFORD
     assert UniqueId.parse(text) == UniqueId(octets)
+
+
+@given(st.lists(st.binary(min_size=16, max_size=16), max_size=40))
+def test_texts_in_bulk_are_those_of_one_at_a_time(ids: list[bytes]) -> None:
+    assert texts(b"".join(ids)) == [str(UniqueId(octets)) for octets in ids]
+
+
+def test_every_bit_of_an_id_is_in_its_text_in_bulk() -> None:
+    ids = [(1 << bit).to_bytes(16, "big") for bit in range(128)]
+    ids += [bytes(16), b"\xff" * 16]
+    assert [UniqueId.parse(text).octets for text in texts(b"".join(ids))] == ids
 
 
 @given(st.binary(min_size=16, max_size=16), st.binary(min_size=16, max_size=16))
