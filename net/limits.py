@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+from array import array
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -23,6 +24,8 @@ SITE_SHARES = 4.5  # of one client's, for all clients of one IPv6 /48 together
 ACCOUNT_CHARACTERS = 64  # of a name that was typed: a long one takes no more room than others
 FAILURE_DELAYS_S = (0, 1, 2, 4, 8)  # after the first, second, ... failure of one account and client
 FAILURES_FORGOTTEN_S = 900
+# Different wrong secrets of one client, whatever account they are for: so many in so many seconds.
+WRONG_SECRETS = ((10, 60), (50, 86_400))
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,23 +212,48 @@ class OctetBudget:
 
 
 class Failures:
-    """Failed sign-ins per account and client: each makes the next answer later, none locks."""
+    """Failed sign-ins. None locks an account.
 
-    def __init__(self, *, clock: Clock) -> None:
+    Each makes the next answer to the same client for the same account later; a client with too
+    many different wrong secrets gets none for a while. Networks in `exempt` are spared the last.
+    """
+
+    def __init__(self, *, exempt: Sequence[Network] = (), clock: Clock) -> None:
+        self._exempt = exempt
         self._clock = clock
         self._counts: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
+        # Per client, oldest first: the second in the upper half, 32 bits of the secret's hash in
+        # the lower. One failure takes 8 octets, and there may be 50 of each client.
+        self._wrong: OrderedDict[str, array[int]] = OrderedDict()
 
     def delay_s(self, account: str, peer: Peer) -> int:
         """Seconds to wait before the next try of this client at this account is looked at."""
         count = self._count(_failure_key(account, peer))
         return FAILURE_DELAYS_S[min(count, len(FAILURE_DELAYS_S)) - 1] if count else 0
 
-    def add(self, account: str, peer: Peer) -> None:
+    def refused(self, peer: Peer) -> Refused | None:
+        """None when this client may try."""
+        wrong = self._wrong.get(peer.key)
+        if wrong is None or peer.within(self._exempt):
+            return None
+        now = int(self._clock())
+        for most, within_s in WRONG_SECRETS:
+            if len(wrong) >= most and wrong[-most] >> 32 > now - within_s:
+                retry_after_s = (wrong[-most] >> 32) + within_s - now
+                return Refused("too many wrong passwords from your address", retry_after_s)
+        return None
+
+    def add(self, account: str, peer: Peer, *, secret_hash: int = 0) -> None:
+        """`secret_hash`: the same for the same wrong secret, which counts once a day.
+
+        A device that nobody told the new password must not shut out all behind its address.
+        """
         key = _failure_key(account, peer)
         self._counts[key] = (self._count(key) + 1, self._clock())
         self._counts.move_to_end(key)
         if len(self._counts) > TABLE_KEYS:
             self._counts.popitem(last=False)
+        self._add_wrong(peer.key, secret_hash & 0xFFFF_FFFF)
 
     def forget(self, account: str, peer: Peer) -> None:
         """After a success: this account's count for this client, and no other."""
@@ -234,6 +262,18 @@ class Failures:
     def _count(self, key: tuple[str, str]) -> int:
         count, last = self._counts.get(key, (0, 0.0))
         return count if self._clock() - last <= FAILURES_FORGOTTEN_S else 0
+
+    def _add_wrong(self, client: str, secret_hash: int) -> None:
+        wrong = self._wrong.setdefault(client, array("Q"))
+        self._wrong.move_to_end(client)
+        if len(self._wrong) > TABLE_KEYS:
+            self._wrong.popitem(last=False)
+        now = int(self._clock())
+        most, within_s = WRONG_SECRETS[-1]
+        recent = [each for each in wrong if each >> 32 > now - within_s]
+        if all(each & 0xFFFF_FFFF != secret_hash for each in recent):
+            recent.append(now << 32 | secret_hash)
+        wrong[:] = array("Q", recent[-most:])
 
 
 def _failure_key(account: str, peer: Peer) -> tuple[str, str]:

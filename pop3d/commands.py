@@ -153,8 +153,8 @@ def rset(session: Session) -> list[Action]:
 
 @TABLE.command("QUIT", State.ANY)
 def quit_(session: Session) -> list[Action]:
-    """RFC 1939 sections 4 and 6: with deleted messages the answer waits for their removal."""
-    if session.deleted:
+    """RFC 1939 sections 4 and 6: the answer waits for the removal of what is deleted."""
+    if session.state is State.TRANSACTION:
         return [Commit(tuple(session.entries[n - 1].uid for n in sorted(session.deleted)))]
     return [Send(replies.BYE), Close("quit")]
 

@@ -71,7 +71,7 @@ class SendMessage:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Remove these messages, all or none. Report: `committed` or `commit_failed`."""
+    """UPDATE: remove these messages, all or none. Report: `committed` or `commit_failed`."""
 
     uids: tuple[UniqueId, ...]
 
@@ -222,7 +222,9 @@ class Session:
 
     def message_failed(self, failure: Failure) -> list[Action]:
         self._settle(SendMessage)
-        return self._proceed([Send(replies.refused(failure))])
+        # It is listed: somebody has removed it for good since the session began.
+        gone = isinstance(failure, NoSuchMessage)
+        return self._proceed([Send(replies.GONE if gone else replies.refused(failure))])
 
     def committed(self) -> list[Action]:
         self._settle(Commit)

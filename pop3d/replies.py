@@ -67,6 +67,7 @@ USER_FIRST = error("USER comes first")
 UNKNOWN_MECHANISM = error("unknown mechanism")
 BAD_RESPONSE = error("malformed response")
 CANCELLED = error("cancelled")
+GONE = error("[SYS/TEMP] the message is not here any more")
 NOTHING_REMOVED = error("[SYS/TEMP] nothing was removed, try again")
 LOCAL_FAULT = error("[SYS/TEMP] local fault, try again")
 
@@ -77,6 +78,7 @@ ROWS: dict[type[Failure], str | None] = {
     NoSuchMessage: "no such message",
     TooMany: "[SYS/TEMP] too many attempts",
     StorageBusy: "[SYS/TEMP] busy, try again",
+    StorageFull: "[SYS/TEMP] busy, try again",
     MessageDamaged: "[SYS/TEMP] the message cannot be read now",
     BackupDamaged: None,
     FileTrouble: None,
@@ -94,7 +96,6 @@ ROWS: dict[type[Failure], str | None] = {
     NotFound: None,
     NotOurDomain: None,
     OverQuota: None,
-    StorageFull: None,
     UnknownRecipient: None,
     WeakPassword: None,
 }

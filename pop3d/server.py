@@ -2,7 +2,8 @@
 
 IN        listening sockets and a TLS context; Store, Login and limits through the constructor
 OUT       replies and messages; one `pop3.end` line in the log for each connection
-MAY       check sign-ins; read messages; remove messages when the engine says Commit
+MAY       check sign-ins; read messages and mark them as retrieved; remove messages when the
+          engine says Commit
 NEVER     look into a command; end a damaged or broken-off message with its dot; remove anything
           for a connection that was lost before QUIT, or give up a removal that has begun
 FAILS     towards the client only: -ERR, or a closed connection
@@ -32,9 +33,11 @@ from pop3d.engine import Action, Close, Commit, Login, Send, SendMessage, Sessio
 
 if TYPE_CHECKING:
     import auth.login
+    from mail.ident import UniqueId
     from store.messages import OpenMessage
     from store.records import Account
     from store.store import Store
+    from store.windows import Window
 
 # For the context: the two behind it are there to be refused. Without a common name TLS would go
 # on without ALPN, and a browser tricked into coming here would be let in (RFC 7301 section 3.2).
@@ -137,6 +140,8 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._session = Session(TABLE)
         self._account: Account | None = None
+        self._window: Window | None = None
+        self._sent: set[UniqueId] = set()  # whole, and nothing was heard of the client since
         self._owed: Action | None = None
         self._task: asyncio.Task[None] | None = None
         self._writable = asyncio.Event()
@@ -173,6 +178,7 @@ class Connection(asyncio.Protocol):
         if self._why:
             return
         self._active = self._loop.time()
+        self._note_sent()
         owed = self._reply(self._session.receive(data))
         if owed:
             self._owed = owed
@@ -220,7 +226,6 @@ class Connection(asyncio.Protocol):
 
     def _end(self) -> None:
         self._visit.leave()
-        self._server.ended(self)
         self._context.run(
             log.info,
             "pop3.end",
@@ -229,6 +234,12 @@ class Connection(asyncio.Protocol):
             dele=self._removed,
             why=self._why or "lost",
         )
+        if self._window is None:
+            self._server.ended(self)
+            return
+        # Without QUIT the marks are written only now; `drain` waits for that.
+        self._task = self._loop.create_task(self._write_marks(self._window), context=self._context)
+        self._task.add_done_callback(lambda _task: self._server.ended(self))
 
     def _steer_reading(self) -> None:
         """TCP itself is the back-pressure: nothing is read that cannot be answered now."""
@@ -307,15 +318,19 @@ class Connection(asyncio.Protocol):
 
     async def _log_in(self, user: str, secret: str) -> list[Action]:
         try:
-            signed_in = await self._server.login.check(user, secret, self.peer)
-            maildrop = await self._server.store.maildrops.snapshot(signed_in.account.maildrop_id)
+            signed_in = await self._server.login.check(
+                user, secret, self.peer, app_passwords_too=True
+            )
+            self._window = await self._server.store.windows.open(
+                signed_in.account.maildrop_id, signed_in.credential.id
+            )
         except Failure as failure:
             log.warning("pop3.refused", why=type(failure).__name__, facts=failure.facts)
             return self._session.login_refused(failure)
         self._account = signed_in.account
         self._visit.give_up(self._server.strangers)
         self._look_at_clock()
-        return self._session.logged_in(maildrop.entries)
+        return self._session.logged_in(self._window.entries)
 
     async def _send_message(self, action: SendMessage) -> list[Action]:
         assert self._account
@@ -332,6 +347,7 @@ class Connection(asyncio.Protocol):
         if action.body_lines is None:
             self._retrieved += 1
             self._retrieved_octets += action.size
+            self._sent.add(action.uid)
         return self._session.sent()
 
     async def _write_message(self, opened: OpenMessage, body_lines: int | None) -> None:
@@ -357,16 +373,32 @@ class Connection(asyncio.Protocol):
         await self._writable.wait()
 
     async def _commit(self, action: Commit) -> list[Action]:
-        assert self._account
+        assert self._window
+        self._note_sent()
         try:
-            self._removed = await self._server.store.maildrops.remove(
-                self._account.maildrop_id, action.uids
-            )
+            self._removed = await self._server.store.windows.update(self._window, action.uids)
         except OutcomeUnknown as unknown:
             log.error("pop3.unremoved", why=type(unknown).__name__)
             self.cut("outcome unknown")
             return []
         except Failure as failure:
             log.warning("pop3.unremoved", why=type(failure).__name__, facts=failure.facts)
-            return self._session.commit_failed()
+            if action.uids:
+                return self._session.commit_failed()
         return self._session.committed()
+
+    def _note_sent(self) -> None:
+        """A client that says something has got what was sent to it before.
+
+        What is still on its way to a client that is never heard again counts as not retrieved.
+        """
+        for uid in self._sent:
+            assert self._window
+            self._window.note(uid)
+        self._sent.clear()
+
+    async def _write_marks(self, window: Window) -> None:
+        try:
+            await self._server.store.windows.update(window)
+        except Failure as failure:  # then these messages are offered once more
+            log.warning("pop3.unmarked", why=type(failure).__name__, facts=failure.facts)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
+from auth import app_passwords
 from auth.passwords import Passwords, generate, refuse_weak
 from mail.address import Address, parse_domain
-from mail.errors import BadName
+from mail.errors import BadName, NotFound
 from mail.ident import parse_row_id, row_id_text
-from store.records import Account, Alias, Domain, Role
+from store.records import Account, Alias, AppPassword, Domain, Role
 from store.store import Store
 
 Answer = dict[str, Any]
@@ -28,10 +30,11 @@ _LOGIN = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What the acts work on."""
+    """What the acts work on. `key` is that of the app passwords."""
 
     store: Store
     passwords: Passwords
+    key: bytes
 
 
 def read_login(text: str) -> str:
@@ -89,6 +92,35 @@ async def user_rm(desk: Desk, *, login: str) -> Answer:
     return {"login": login, "mail_until": until.isoformat()}
 
 
+async def app_password_add(desk: Desk, *, login: str, name: str, days: int | None = None) -> Answer:
+    """A secret for one device, for POP3 alone; told in the answer, once."""
+    if not name.isprintable() or not 1 <= len(name) <= 100:
+        raise BadName("an app password has a name of 1 to 100 characters")
+    account = await desk.store.accounts.get(login)
+    secret = app_passwords.generate()
+    keyed = app_passwords.keyed(secret, desk.key)
+    assert keyed
+    life = None if days is None else timedelta(days=days)
+    made = await desk.store.credentials.add_app_password(account, name, keyed, life=life)
+    return {"login": login} | _app_password(made) | {"password": secret}
+
+
+async def app_password_list(desk: Desk, *, login: str) -> Answer:
+    account = await desk.store.accounts.get(login)
+    found = await desk.store.credentials.app_passwords(account)
+    return {"app_passwords": [_app_password(each) for each in found]}
+
+
+async def app_password_rm(desk: Desk, *, login: str, name: str) -> Answer:
+    """Its device cannot sign in from now on."""
+    account = await desk.store.accounts.get(login)
+    for each in await desk.store.credentials.app_passwords(account):
+        if each.name == name:
+            await desk.store.credentials.remove_app_password(account, each.id)
+            return {"login": login, "name": name}
+    raise NotFound(f"{login} has no app password {name}")
+
+
 async def domain_add(desk: Desk, *, name: str) -> Answer:
     return _domain(await desk.store.domains.add(parse_domain(name)))
 
@@ -121,6 +153,9 @@ ACTS: Mapping[str, Act] = {
     "user list": user_list,
     "user passwd": user_passwd,
     "user rm": user_rm,
+    "app-password add": app_password_add,
+    "app-password list": app_password_list,
+    "app-password rm": app_password_rm,
     "domain add": domain_add,
     "domain list": domain_list,
     "domain rm": domain_rm,
@@ -136,6 +171,18 @@ def _user(account: Account) -> Answer:
         "login": account.login,
         "role": account.role.name.lower(),
         "created_at": account.created_at.isoformat(),
+    }
+
+
+def _app_password(found: AppPassword) -> Answer:
+    expires_at, used_at = found.expires_at, found.used_at
+    return {
+        "id": row_id_text(found.id),
+        "name": found.name,
+        "created_at": found.created_at.isoformat(),
+        "expires_at": expires_at.isoformat() if expires_at else None,
+        "last_used_at": used_at.isoformat() if used_at else None,
+        "last_ip": found.used_ip,
     }
 
 

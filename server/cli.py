@@ -22,6 +22,7 @@ from net.listen import Endpoint
 from server import control
 from server.config import default_text
 from server.config import show as show_settings
+from server.credential_cli import APP_PASSWORD
 from server.knock import Turned
 from server.knock import knock as knock_at
 from server.terminal import Terminal, command
@@ -51,6 +52,7 @@ ADDRESS = _application("Addresses, and whose mail they are.")
 CONFIG = _application("The configuration.")
 for _name, _group in {"user": USER, "domain": DOMAIN, "address": ADDRESS, "config": CONFIG}.items():
     APP.add_typer(_group, name=_name)
+APP.add_typer(APP_PASSWORD, name="app-password")
 APP.add_typer(FILES)
 APP.add_typer(DB, name="db")
 

@@ -113,7 +113,14 @@ class Server:
         config, store, certificate = self.config, self.store, self.certificate
         hostname, limits = config.server.hostname, config.limits
         clock = time.monotonic
-        login = Login(store, self.passwords, Failures(clock=clock), clock=clock)
+        app_key = app_password_key(config)
+        login = Login(
+            store,
+            self.passwords,
+            Failures(exempt=limits.exempt, clock=clock),
+            key=app_key,
+            clock=clock,
+        )
         token_key = load_key(config.server.data_dir / "token.key")
         self._smtp = SmtpServer(
             Handler(
@@ -167,7 +174,9 @@ class Server:
                 ),
             )
         )
-        acts = bound(admin.ACTS, admin.Desk(store, self.passwords)) | {"status": self.status}
+        acts = bound(admin.ACTS, admin.Desk(store, self.passwords, app_key)) | {
+            "status": self.status
+        }
         long_acts = {name: partial(act, store) for name, act in transfer.LONG_ACTS.items()}
         self._control = Control(config.server.data_dir, acts, long_acts)
 
@@ -292,6 +301,11 @@ def open_store(config: Config) -> Store:
             "Mend that, or set store.url to another place.",
             exit_code=3,
         ) from error
+
+
+def app_password_key(config: Config) -> bytes:
+    """Without this file no app password is known any more."""
+    return load_key(config.server.data_dir / "credential.key")
 
 
 def store_url(config: Config) -> str:

@@ -84,7 +84,7 @@ class Pop3Keys(Section):
     on_delete: Literal["trash", "archive", "purge"] = "trash"
     """Where a message goes that a mail app deletes."""
     max_listed: Annotated[int, whole(1, 1_000_000)] = 10_000
-    """Most messages shown to one session."""
+    """Most messages shown to one session: first those that the mail app has not retrieved yet."""
     stls_listen: Endpoints = ()
     """Ports without TLS at first, where STLS must come before the login."""
     refuser_listen: Endpoints = endpoints("0.0.0.0:465", "[::]:465")

@@ -106,13 +106,14 @@ async def _act_here(config: Config, act: str, arguments: Mapping[str, object]) -
     # that runs is done by then.
     from auth.passwords import Passwords
     from server import admin, folder
-    from server.compose import open_store
+    from server.compose import app_password_key, open_store
 
     folder.prepare(config.server.data_dir)
     store = open_store(config)
     passwords = Passwords()
     try:
-        return await admin.ACTS[act](admin.Desk(store, passwords), **arguments)
+        desk = admin.Desk(store, passwords, app_password_key(config))
+        return await admin.ACTS[act](desk, **arguments)
     finally:
         passwords.close()
         store.close()

@@ -15,7 +15,14 @@ from mail.address import Address, DomainName
 from mail.errors import BadName
 from mail.trace import letter
 from server import admin, control, folder
-from server.compose import Server, load_certificate, open_store, run, utc_now
+from server.compose import (
+    Server,
+    app_password_key,
+    load_certificate,
+    open_store,
+    run,
+    utc_now,
+)
 from server.config import Config, default_text, load
 from server.knock import knock
 from server.trouble import Trouble
@@ -118,7 +125,7 @@ async def _first_user(config: Config, login: str, address: Address, password: st
         if not await store.accounts.all():
             if address.domain not in {domain.name for domain in await store.domains.all()}:
                 await store.domains.add(address.domain)
-            desk = admin.Desk(store, passwords)
+            desk = admin.Desk(store, passwords, app_password_key(config))
             await admin.user_add(
                 desk, login=login, password=password, address=str(address), admin=True
             )

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
 from mail.address import Address
 from mail.errors import BadAddress, NameTaken, NotFound
@@ -20,14 +20,13 @@ from store.records import (
     AccountState,
     Alias,
     Credential,
+    CredentialKind,
     Role,
     StoreSettings,
     microseconds,
     moment,
 )
 from store.writer import Writer
-
-PASSWORD = 0  # credential.kind
 
 
 class Accounts:
@@ -63,9 +62,16 @@ class Accounts:
         """Raises NotFound."""
         return await self._database.read(partial(_get, login))
 
-    async def for_sign_in(self, user: str) -> tuple[Account, Credential] | None:
-        """The open account of a login or of one of its addresses, with its password's hash."""
-        return await self._database.read(partial(_for_sign_in, user))
+    async def for_sign_in(
+        self, user: str, *, keyed: str | None = None
+    ) -> tuple[Account, Credential] | None:
+        """The open account of a login or of one of its addresses, with what to check.
+
+        That is its app password of this keyed hash, if it has one that is not over, which is
+        the proof itself; else its password's hash.
+        """
+        now = microseconds(self._clock())
+        return await self._database.read(partial(_for_sign_in, user, keyed, now))
 
     async def set_password(self, login: str, secret: str) -> None:
         """Replaces the hash; sessions that the old one began end. Raises NotFound."""
@@ -131,7 +137,7 @@ def _add(account: Account, secret: str, address: Address | None, connection: Con
         insert(schema.credential).values(
             id=new_row_id(),
             account_id=account.id,
-            kind=PASSWORD,
+            kind=CredentialKind.PASSWORD,
             secret=secret,
             version=1,
             created_at=now,
@@ -164,14 +170,29 @@ def open_account(account_id: int, connection: Connection) -> Account | None:
     return _record(row) if row else None
 
 
-def _for_sign_in(user: str, connection: Connection) -> tuple[Account, Credential] | None:
+def _for_sign_in(
+    user: str, keyed: str | None, now: int, connection: Connection
+) -> tuple[Account, Credential] | None:
     credential = schema.credential.c
+    fits = credential.kind == CredentialKind.PASSWORD
+    if keyed:
+        fits |= and_(
+            credential.kind == CredentialKind.APP_PASSWORD,
+            credential.secret == keyed,
+            or_(credential.expires_at.is_(None), credential.expires_at > now),
+        )
     query = (
         _ACCOUNT.add_columns(
-            credential.id.label("credential_id"), credential.secret, credential.version
+            credential.id.label("credential_id"),
+            credential.kind,
+            credential.secret,
+            credential.version,
+            credential.used_at,
         )
         .join(schema.credential, credential.account_id == schema.account.c.id)
-        .where(credential.kind == PASSWORD, schema.account.c.state == AccountState.OPEN)
+        .where(fits, schema.account.c.state == AccountState.OPEN)
+        .order_by(credential.kind.desc())  # the app password first
+        .limit(1)
     )
     if "@" in user:
         try:
@@ -191,14 +212,23 @@ def _for_sign_in(user: str, connection: Connection) -> tuple[Account, Credential
     row = connection.execute(query).one_or_none()
     if row is None:
         return None
-    return _record(row), Credential(row.credential_id, row.secret, row.version)
+    return _record(row), Credential(
+        row.credential_id,
+        row.secret,
+        row.version,
+        CredentialKind(row.kind),
+        None if row.used_at is None else moment(row.used_at),
+    )
 
 
 def _set_password(login: str, secret: str, connection: Connection) -> None:
     credential = schema.credential.c
     connection.execute(
         update(schema.credential)
-        .where(credential.account_id == _get(login, connection).id, credential.kind == PASSWORD)
+        .where(
+            credential.account_id == _get(login, connection).id,
+            credential.kind == CredentialKind.PASSWORD,
+        )
         .values(secret=secret, version=credential.version + 1)
     )
 

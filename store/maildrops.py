@@ -52,19 +52,23 @@ class Maildrops:
         self._lock = threading.Lock()  # snapshots are read in several threads
 
     async def snapshot(self, maildrop_id: int) -> Maildrop:
-        """The inbox at this moment, oldest first, at most `max_listed` messages of it.
+        """The inbox at this moment, oldest first.
 
         Sessions that begin with no change in between share one; with some changes in between only
         those are read.
         """
-        return await self._database.read(partial(self._snapshot, maildrop_id))
+        return await self._database.read(partial(self.read, maildrop_id))
 
     async def remove(self, maildrop_id: int, uids: Sequence[UniqueId]) -> int:
         """Moves messages from the inbox to where deleted ones go; returns how many went.
 
         One that another session moved meanwhile counts as gone and is no error.
         """
-        move = Move(
+        return await self._writer.run(self.removal(maildrop_id, uids).run, frees=True)
+
+    def removal(self, maildrop_id: int, uids: Sequence[UniqueId]) -> Move:
+        """What `remove` does, for a transaction that does more."""
+        return Move(
             maildrop_id,
             uids,
             self._settings.on_delete,
@@ -73,7 +77,6 @@ class Maildrops:
             quota_octets=self._settings.quota_octets,
             long_lists=self._database.backend.long_lists,
         )
-        return await self._writer.run(move.run, frees=True)
 
     async def full_since(self, maildrop_id: int) -> timedelta | None:
         """For how long the maildrop has been at its quota; None while there is room."""
@@ -93,7 +96,8 @@ class Maildrops:
         drop = await self._database.read(partial(_counters, maildrop_id))
         return Usage(drop.messages, drop.octets, drop.trash_octets)
 
-    def _snapshot(self, maildrop_id: int, connection: Connection) -> Maildrop:
+    def read(self, maildrop_id: int, connection: Connection) -> Maildrop:
+        """What `snapshot` gives, for a transaction that reads more."""
         drop = _NUMBERS.run(connection, {"drop": maildrop_id}).one()
         with self._lock:
             kept = self._kept.get(maildrop_id)
@@ -102,9 +106,9 @@ class Maildrops:
                 return kept
         entries = None
         if kept and drop.tombstone_floor <= kept.modseq < drop.modseq:
-            entries = _follow(kept, self._settings.max_listed, connection)
+            entries = _follow(kept, connection)
         if entries is None:
-            entries = _read_entries(maildrop_id, self._settings.max_listed, connection)
+            entries = _read_entries(maildrop_id, connection)
         found = Maildrop(maildrop_id, drop.modseq, entries)
         self._keep(found)
         return found
@@ -127,7 +131,6 @@ _ENTRIES = Prepared(
     select(_M.uid, _M.size, _M.born)
     .where(_M.maildrop_id == bindparam("drop"), _M.folder == Folder.INBOX.value)
     .order_by(_M.uid)
-    .limit(bindparam("limit"))
 )
 _CHANGED = Prepared(
     select(_M.uid, _M.folder, _M.size, _M.born)
@@ -143,8 +146,8 @@ _REMOVED = Prepared(
 )
 
 
-def _read_entries(maildrop_id: int, max_listed: int, connection: Connection) -> Entries:
-    rows = _ENTRIES.run(connection, {"drop": maildrop_id, "limit": max_listed})
+def _read_entries(maildrop_id: int, connection: Connection) -> Entries:
+    rows = _ENTRIES.run(connection, {"drop": maildrop_id})
     uids, sizes, born = bytearray(), array("I"), array("Q")
     while part := rows.fetchmany(ROWS):
         some_uids, some_sizes, some_born = zip(*part, strict=True)
@@ -154,7 +157,7 @@ def _read_entries(maildrop_id: int, max_listed: int, connection: Connection) -> 
     return Entries(bytes(uids), sizes, born)
 
 
-def _follow(kept: Maildrop, max_listed: int, connection: Connection) -> Entries | None:
+def _follow(kept: Maildrop, connection: Connection) -> Entries | None:
     """The inbox of now, from an earlier one and what changed since; None where that is much."""
     since = {"drop": kept.maildrop_id, "after": kept.modseq, "limit": CHANGES}
     removed = _REMOVED.run(connection, since).all()
@@ -165,16 +168,7 @@ def _follow(kept: Maildrop, max_listed: int, connection: Connection) -> Entries 
     # One that was removed may have been restored under the same uid.
     for uid, folder, size, born in changed:
         now[uid] = (size, born) if folder == Folder.INBOX else None
-    if len(kept.entries) < max_listed:
-        return _cut(_merged(kept.entries, now), max_listed)
-    # It may have been cut, and what lies behind the cut is not known.
-    last = kept.entries.uids[-16:]
-    entries = _merged(kept.entries, {uid: new for uid, new in now.items() if uid <= last})
-    return _cut(entries, max_listed) if len(entries) >= max_listed else None
-
-
-def _cut(entries: Entries, most: int) -> Entries:
-    return entries if len(entries) <= most else entries[:most]
+    return _merged(kept.entries, now)
 
 
 def _merged(old: Entries, now: Mapping[bytes, tuple[int, int] | None]) -> Entries:

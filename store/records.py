@@ -57,13 +57,35 @@ class Account:
     created_at: datetime
 
 
+class CredentialKind(IntEnum):
+    PASSWORD = 0
+    APP_PASSWORD = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A secret to check: `secret` is a hash in the form that `auth.passwords` writes."""
+    """What a sign-in goes by: a password to check, or an app password found by its keyed hash.
+
+    `secret` is a hash in the form that `auth` writes.
+    """
 
     id: int
     secret: str
     version: int
+    kind: CredentialKind = CredentialKind.PASSWORD
+    used_at: datetime | None = None  # to the hour
+
+
+@dataclass(frozen=True, slots=True)
+class AppPassword:
+    """What may be told of one; the secret itself is known to its device alone."""
+
+    id: int
+    name: str
+    created_at: datetime
+    expires_at: datetime | None
+    used_at: datetime | None  # to the hour
+    used_ip: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from store.accounts import Accounts
 from store.backup import Saved, Step, save
 from store.condition import Size, size
+from store.credentials import Credentials
 from store.database import Database
 from store.domains import Domains
 from store.indexer import Indexer
@@ -24,6 +25,7 @@ from store.space import Space
 from store.transfer import Transfers
 from store.upkeep import Calendar, Upkeep, since_boot
 from store.verify import Progress, Report, verify
+from store.windows import Windows
 from store.writer import Writer
 
 
@@ -46,12 +48,14 @@ class Store:
         self._clock = clock
         self._writer = writer = Writer(database, self._space)
         self.accounts = Accounts(database, writer, settings, clock=clock)
+        self.credentials = Credentials(database, writer, clock=clock)
         self.domains = Domains(database, writer, clock=clock)
         self.search = Search(database)
         self.indexer = Indexer(database, writer)
         self.messages = Messages(database, writer, settings, space=self._space, clock=clock)
         self.messages.fresh = self.indexer.hint
         self.maildrops = Maildrops(database, writer, settings, clock=clock)
+        self.windows = Windows(database, writer, settings, self.maildrops, clock=clock)
         self.sessions = Sessions(database, writer, clock=clock)
         self.leases = Leases(database, writer)
         self.upkeep = Upkeep(

@@ -70,6 +70,32 @@ def test_a_new_password_counts_at_once(folder: Path) -> None:
             pop3_client(pop3, "ada", first)
 
 
+def test_a_mail_app_has_a_password_of_its_own(folder: Path) -> None:
+    succeed("user", "add", "ada", "--password-stdin", folder=folder, answer=PASSWORD)
+    with running("serve", folder=folder) as server:
+        pop3 = server.listening()["pop3"]
+        made = succeed("app-password", "add", "ada", "phone", "--json", folder=folder)
+        secret = json.loads(made)["password"]
+        again = restante("app-password", "add", "ada", "phone", folder=folder)
+        assert again.returncode == 4
+        assert "phone already" in again.stderr
+        pop3_client(pop3, "ada", secret).quit()
+        pop3_client(pop3, "ada", secret.upper().replace("-", "")).quit()
+    # A server that starts again, and one that does not run, know it too.
+    listed = succeed("app-password", "list", "ada", folder=folder)
+    assert "phone" in listed
+    assert "127.0.0.1" in listed
+    assert secret not in listed
+    with running("serve", folder=folder) as server:
+        pop3 = server.listening()["pop3"]
+        pop3_client(pop3, "ada", secret).quit()
+        succeed("app-password", "rm", "ada", "phone", folder=folder)
+        with pytest.raises(Exception, match="AUTH"):
+            pop3_client(pop3, "ada", secret)
+        pop3_client(pop3, "ada", PASSWORD).quit()
+    assert restante("app-password", "rm", "ada", "phone", folder=folder).returncode == 4
+
+
 def test_status_tells_what_runs(folder: Path) -> None:
     stopped = restante("status", folder=folder)
     assert stopped.returncode == 3

@@ -55,7 +55,13 @@ class Api:
         self.passwords = Passwords(cost=4)
         self.parts = ApiParts(
             store=self.store,
-            login=Login(self.store, self.passwords, Failures(clock=monotonic), clock=monotonic),
+            login=Login(
+                self.store,
+                self.passwords,
+                Failures(clock=monotonic),
+                key=bytes(32),
+                clock=monotonic,
+            ),
             tokens=Tokens(KEY, issuer=HOSTNAME, clock=now),
             key=KEY,
             hostname=HOSTNAME,

@@ -1,24 +1,28 @@
 """Signing in: one answer for every failure, and a remembered check that a change undoes."""
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
+from auth import app_passwords
 from auth.login import REMEMBERED_S, SLOWEST_FAILURE_S, Login
 from auth.passwords import Passwords
 from mail.address import Address, parse_domain
-from mail.errors import BadCredentials
+from mail.errors import BadCredentials, TooMany
 from net.limits import FAILURES_FORGOTTEN_S, Failures, Peer
 from store.records import Role, StoreSettings
 from store.store import Store
 
-PEER = Peer("192.0.2.1", 4000)
+PEER = Peer("192.0.2.1", 4000)  # of a network that no limit per client counts
 SECRET = "correct horse battery"
+KEY = bytes(range(32))
 
 
 class Clock:
@@ -31,20 +35,36 @@ class Clock:
         return self.now
 
 
+class Counting(Passwords):
+    """Knows how much work was done."""
+
+    def __init__(self) -> None:
+        super().__init__(cost=4)
+        self.checks = 0
+
+    async def check(self, secret: str, kept: str | None) -> bool:
+        self.checks += 1
+        return await super().check(secret, kept)
+
+
 @dataclass
 class Desk:
     """A store in which ann has two addresses, and the way in."""
 
     store: Store
-    passwords: Passwords
+    passwords: Counting
     failures: Failures
     login: Login
     clock: Clock
+    days: list[int]  # that the store's clock is ahead
+    file: Path
     answers: set[tuple[str, ...]] = field(default_factory=set)  # to those that were refused
 
-    async def signs_in(self, user: str = "ann", secret: str = SECRET) -> bool:
+    async def signs_in(
+        self, user: str = "ann", secret: str = SECRET, *, mail_app: bool = False, peer: Peer = PEER
+    ) -> bool:
         try:
-            signed_in = await self.login.check(user, secret, PEER)
+            signed_in = await self.login.check(user, secret, peer, app_passwords_too=mail_app)
         except BadCredentials as failure:
             self.answers.add((failure.public, *failure.facts))
             return False
@@ -57,10 +77,11 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     settings = StoreSettings(
         url=f"sqlite:///{tmp_path}/store.db", quota_octets=0, trash_days=30, max_listed=100
     )
-    store = Store(settings, clock=lambda: datetime.now(UTC))
-    passwords = Passwords(cost=4)
+    days = [0]
+    store = Store(settings, clock=lambda: datetime.now(UTC) + timedelta(days=sum(days)))
+    passwords = Counting()
     clock = Clock()
-    failures = Failures(clock=clock)
+    failures = Failures(exempt=[ip_network("192.0.2.1")], clock=clock)
     await store.domains.add(parse_domain("example.org"))
     await store.accounts.add(
         "ann",
@@ -69,8 +90,8 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
         address=Address.parse("Ann.Lee@example.org"),
     )
     await store.domains.add_address(Address.parse("jürgen@example.org"), "ann")
-    login = Login(store, passwords, failures, clock=clock)
-    yield Desk(store, passwords, failures, login, clock)
+    login = Login(store, passwords, failures, key=KEY, clock=clock)
+    yield Desk(store, passwords, failures, login, clock, days, tmp_path / "store.db")
     passwords.close()
     await asyncio.to_thread(store.close)
 
@@ -168,3 +189,150 @@ async def test_a_closed_account_is_unknown_at_once(desk: Desk) -> None:
     assert await desk.signs_in()
     await desk.store.accounts.close("ann")
     assert not any(await asyncio.gather(desk.signs_in(), desk.signs_in("ann.lee@example.org")))
+
+
+async def app_password(desk: Desk, name: str = "phone", *, days: int | None = None) -> str:
+    """A new one of ann's."""
+    secret = app_passwords.generate()
+    keyed = app_passwords.keyed(secret, KEY)
+    assert keyed
+    ann = await desk.store.accounts.get("ann")
+    life = timedelta(days=days) if days else None
+    await desk.store.credentials.add_app_password(ann, name, keyed, life=life)
+    return secret
+
+
+async def test_a_mail_app_signs_in_with_a_secret_of_its_own(desk: Desk) -> None:
+    secret = await app_password(desk)
+    for typed in (secret, secret.upper(), secret.replace("-", " ")):
+        assert await desk.signs_in(secret=typed, mail_app=True)
+        assert await desk.signs_in("Ann.Lee@example.org", typed, mail_app=True)
+    assert desk.passwords.checks == 0  # a device that polls costs no slow check
+    assert await desk.signs_in(mail_app=True)  # the account's password is good as before
+    assert await desk.signs_in()
+
+
+async def test_an_app_password_opens_nothing_else(desk: Desk) -> None:
+    secret = await app_password(desk)
+    await desk.store.accounts.add("eve", await desk.passwords.hash(SECRET), role=Role.USER)
+    assert not await desk.signs_in(secret=secret)  # not the API
+    assert not await desk.signs_in("eve", secret, mail_app=True)  # not another's mail
+    assert not await desk.signs_in("bob", secret, mail_app=True)
+    other = Login(desk.store, desk.passwords, desk.failures, key=bytes(32), clock=desk.clock)
+    with pytest.raises(BadCredentials):  # not under another key
+        await other.check("ann", secret, PEER, app_passwords_too=True)
+
+
+async def test_an_app_password_ends(desk: Desk) -> None:
+    secret, short = await app_password(desk), await app_password(desk, "short", days=30)
+    desk.days.append(29)
+    assert await desk.signs_in(secret=short, mail_app=True)
+    desk.days.append(1)
+    assert not await desk.signs_in(secret=short, mail_app=True)
+    assert await desk.signs_in(secret=secret, mail_app=True)
+    ann = await desk.store.accounts.get("ann")
+    for each in await desk.store.credentials.app_passwords(ann):
+        await desk.store.credentials.remove_app_password(ann, each.id)
+    assert not await desk.signs_in(secret=secret, mail_app=True)
+    assert await desk.signs_in()
+
+
+async def test_a_new_password_leaves_the_mail_apps_alone(desk: Desk) -> None:
+    secret = await app_password(desk)
+    await desk.store.accounts.set_password("ann", await desk.passwords.hash("another secret"))
+    assert await desk.signs_in(secret=secret, mail_app=True)
+    await desk.store.accounts.close("ann")
+    assert not await desk.signs_in(secret=secret, mail_app=True)
+
+
+async def test_the_last_use_is_written_once_an_hour(desk: Desk) -> None:
+    secret = await app_password(desk)
+    ann = await desk.store.accounts.get("ann")
+    elsewhere = Peer("2001:db8::7", 1)
+
+    async def used(barrier: str) -> tuple[datetime | None, str | None]:
+        await app_password(desk, barrier)  # what was to be written before it is written
+        by_name = {each.name: each for each in await desk.store.credentials.app_passwords(ann)}
+        return by_name["phone"].used_at, by_name["phone"].used_ip
+
+    assert await used("1") == (None, None)
+    assert await desk.signs_in(secret=secret, mail_app=True)
+    first = await used("2")
+    assert first[0]
+    assert first[1] == PEER.ip
+    assert await desk.signs_in(secret=secret, mail_app=True, peer=elsewhere)
+    assert await used("3") == first
+    desk.days.append(1)
+    assert await desk.signs_in(secret=secret, mail_app=True, peer=elsewhere)
+    later = await used("4")
+    assert later[0]
+    assert later[0] > first[0]
+    assert later[1] == elsewhere.ip
+
+
+async def test_a_sign_in_does_not_depend_on_writing_its_use(desk: Desk) -> None:
+    secret = await app_password(desk)
+    with sqlite3.connect(desk.file) as database:
+        database.execute(
+            "CREATE TRIGGER no BEFORE UPDATE ON credential BEGIN SELECT RAISE(FAIL, 'no'); END"
+        )
+    database.close()
+    for _ in range(3):
+        assert await desk.signs_in(secret=secret, mail_app=True)
+
+
+ATTEMPTS = 10  # of each kind; what is counted does not depend on it
+
+
+async def test_a_wrong_secret_is_one_slow_check_whoever_it_is_for(desk: Desk) -> None:
+    for login in ("off", "gone"):
+        kept = await desk.passwords.hash(SECRET)
+        await desk.store.accounts.add(login, kept, role=Role.USER)
+    await desk.store.accounts.close("gone")
+    with sqlite3.connect(desk.file) as database:
+        database.execute("UPDATE account SET state = 1 WHERE login = 'off'")
+    database.close()
+    app_secret = await app_password(desk)
+    assert await desk.signs_in()
+    kinds = {
+        "known": ("ann", "wrong"),
+        "known, by address": ("ann.lee@example.org", "wrong"),
+        "unknown": ("bob", "wrong"),
+        "unknown, a secret of somebody": ("bob", SECRET),
+        "unknown, an app password of somebody": ("bob", app_secret),
+        "no address": ("b@b@b", "wrong"),
+        "what no name has": ("ann\0\ud800", SECRET),
+        "switched off": ("off", SECRET),
+        "closed": ("gone", SECRET),
+        "too long": ("ann", "x" * 5000),
+        "like an app password": ("ann", app_passwords.generate()),
+        "like an app password, unknown": ("bob", app_passwords.generate()),
+    }
+    for number, (kind, (user, secret)) in enumerate(kinds.items()):
+        before = desk.passwords.checks
+        peers = [Peer(f"10.0.{number}.{host}", 1) for host in range(ATTEMPTS)]
+        tries = [desk.signs_in(user, secret, mail_app=True, peer=peer) for peer in peers]
+        assert not any(await asyncio.gather(*tries)), kind
+        assert desk.passwords.checks == before + ATTEMPTS, kind
+    assert desk.answers == {("wrong user name or password",)}
+
+
+async def test_a_client_with_too_many_wrong_secrets_is_put_off(desk: Desk) -> None:
+    client = Peer("203.0.113.5", 1)
+    tries = [desk.signs_in(f"user{number}", "wrong", peer=client) for number in range(10)]
+    assert not any(await asyncio.gather(*tries))
+    checks = desk.passwords.checks
+    with pytest.raises(TooMany) as refused:
+        await desk.signs_in(peer=client)
+    assert refused.value.facts["retry_after_s"] == 60
+    assert desk.passwords.checks == checks
+    assert await desk.signs_in()  # from elsewhere the owner comes in
+    desk.clock.now += 60
+    assert await desk.signs_in(peer=client)
+
+
+async def test_a_device_that_nobody_told_the_new_password_shuts_nobody_out(desk: Desk) -> None:
+    house = Peer("203.0.113.5", 1)
+    tries = [desk.signs_in("Ann.Lee@example.org", "the old one", peer=house) for _ in range(20)]
+    assert not any(await asyncio.gather(*tries))
+    assert await desk.signs_in(peer=house)
