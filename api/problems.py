@@ -68,6 +68,7 @@ CANNOT_OCCUR: Final[frozenset[type[Failure]]] = frozenset(
         errors.BackupDamaged,
         errors.FileTrouble,
         errors.LeaseLost,
+        errors.MailLoop,
         errors.NotEmpty,
         errors.NotMail,
     }

@@ -2,24 +2,30 @@
 
 IN        Arrival (canonical content as received; recipients resolved)
 OUT       Kept (uid, size), after the octets are on stable storage
-MAY       write to the store; nothing else
-NEVER     open a socket; change the content (our trace lines are a prefix beside it)
-FAILS     OverQuota, StorageBusy, StorageFull
-RFC       5321 section 4.4 (trace), section 6.1 (after 250 the message is ours)
+MAY       write to the store; take results in our name out of the header
+NEVER     open a socket; change the content else (our trace lines are a prefix beside it)
+FAILS     MailLoop, OverQuota, StorageBusy, StorageFull
+RFC       5321 section 4.4 (trace), section 6.1 (after 250 the message is ours), section 6.3
+          (loops); 8601 section 5 (results in our name)
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from intake.recipients import Recipient
-from mail import facts, trace
+from mail import facts, results, trace
 from mail.address import Address
+from mail.errors import MailLoop
+from mail.header import header_of
 from mail.ident import UniqueId
 from store.messages import Copy, NewMessage
 from store.store import Store
+
+SHORT_OCTETS = 32 * 1024  # of header; to look through a longer one may take its time, in a thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +35,12 @@ class Arrival:
     peer_ip: str
     helo: str
     protocol: str  # SMTP, ESMTP or ESMTPS
-    cipher: str | None  # TLS cipher suite, None without TLS
     sender: Address | None
     recipients: tuple[Recipient, ...]
     content: bytes  # canonical
+    tls_version: str | None = None  # None without TLS, as is the cipher suite
+    cipher: str | None = None
+    smtputf8: bool = False  # the transaction asked for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,11 @@ async def deliver(
 
     Two addresses of one maildrop give one row, under the first of them.
     """
+    header = header_of(arrival.content)
+    if len(header) > SHORT_OCTETS:
+        content = await asyncio.to_thread(_admit, arrival, header, hostname)
+    else:
+        content = _admit(arrival, header, hostname)
     now = clock()
     hop = trace.Hop(
         peer_ip=arrival.peer_ip,
@@ -57,16 +70,19 @@ async def deliver(
         cipher=arrival.cipher,
         uid=UniqueId.new(now),
         at=now,
+        tls_version=arrival.tls_version,
+        smtputf8=arrival.smtputf8,
     )
     by_maildrop: dict[int, Address] = {}
     for recipient in arrival.recipients:
-        by_maildrop.setdefault(recipient.maildrop_id, recipient.address)
+        for maildrop_id in recipient.maildrops:
+            by_maildrop.setdefault(maildrop_id, recipient.address)
     shown = len(arrival.recipients) == 1
     new = NewMessage(
         uid=hop.uid,
         mail_from=arrival.sender,
-        content=arrival.content,
-        facts=facts.read(arrival.content),
+        content=content,
+        facts=facts.read(content),
         copies=[
             Copy(
                 maildrop_id,
@@ -78,3 +94,10 @@ async def deliver(
     )
     size = await store.messages.append(new)
     return Kept(hop.uid, size)
+
+
+def _admit(arrival: Arrival, header: bytes, hostname: str) -> bytes:
+    """The content as it is kept. Raises MailLoop."""
+    if trace.loops(header, [recipient.address for recipient in arrival.recipients]):
+        raise MailLoop("mail loop")
+    return results.without_ours(arrival.content, hostname)

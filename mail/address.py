@@ -15,7 +15,7 @@ import idna
 
 from mail.errors import BadAddress
 
-LOCAL_PART_OCTETS = 64  # RFC 5321 section 4.5.3.1.1
+LOCAL_PART_OCTETS = 64  # quotes and backslashes included
 DOMAIN_OCTETS = 253  # RFC 1035 section 2.3.4: 255 on the wire
 
 DomainName = NewType("DomainName", str)
@@ -105,11 +105,12 @@ class Address:
 
 def _matched(match: re.Match[str]) -> Address:
     local = match["local"]
+    # RFC 5321 section 4.5.3.1.1, as it stands on the wire: our own form is never longer.
+    if len(local.encode("utf-8", "surrogateescape")) > LOCAL_PART_OCTETS:
+        raise BadAddress("the part before the @ has more than 64 octets", text=match[0])
     if local.startswith('"'):
         # RFC 5321 section 4.1.2: quoted and plain forms of one string are one address.
         local = re.sub(r"\\(.)", r"\1", local[1:-1])
-    if len(local.encode("utf-8", "surrogateescape")) > LOCAL_PART_OCTETS:
-        raise BadAddress("the part before the @ has more than 64 octets", text=match[0])
     domain = match["domain"]
     return Address(local, _parse_literal(domain) if domain[0] == "[" else parse_domain(domain))
 

@@ -44,6 +44,10 @@ class BadContent(Failure):
     """Octets that cannot be stored and served unchanged: a NUL in the header, an endless line."""
 
 
+class MailLoop(Failure):
+    """The message has been here before, or nearly everywhere (RFC 5321 section 6.3)."""
+
+
 class TooMany(Failure):
     """A limit of rate or number is reached. `retry_after_s` in `facts` says when to come back."""
 
@@ -105,7 +109,7 @@ class InUse(Failure):
 
 
 class BadName(Failure):
-    """Not a login: the text says what one looks like."""
+    """Not what a login, a separator or an alias may be: the text says what may."""
 
 
 class WeakPassword(Failure):

@@ -1,14 +1,22 @@
-"""The lines we put in front of a message (RFC 5321 section 4.4), one prefix per maildrop."""
+"""Trace fields: those we put in front of a message (RFC 5321 section 4.4), one prefix per maildrop,
+and what those of others say of its way.
+"""
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 
 from mail.address import Address, parse_host
 from mail.errors import BadAddress
+from mail.header import fields
 from mail.ident import UniqueId
+
+RECEIVED = 100  # RFC 5321 section 6.3: no honest way has so many hops
+LINE = 78  # RFC 5322 section 2.1.1: characters, where it can be kept
 
 # What OpenSSL calls the suites of TLS 1.2 that we serve; its names for TLS 1.3 are the registry's.
 _REGISTERED = {
@@ -24,7 +32,10 @@ _REGISTERED = {
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """How one arrival reached us. `cipher` is OpenSSL's name of the suite, None without TLS."""
+    """How one arrival reached us. `tls_version` and `cipher` are OpenSSL's names, None without TLS.
+
+    `smtputf8`: the transaction asked for it, so our lines may be UTF-8 (RFC 6531 section 3.7.3).
+    """
 
     peer_ip: str
     helo: str
@@ -33,41 +44,84 @@ class Hop:
     cipher: str | None
     uid: UniqueId
     at: datetime
+    tls_version: str | None = None
+    smtputf8: bool = False
 
 
 def _literal(ip: str) -> str:
-    return f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]"
+    """RFC 5321 section 4.1.3. An IPv4 client at an IPv6 socket is an IPv4 client."""
+    address = ipaddress.ip_address(ip)
+    if address.version == 4:
+        return f"[{address}]"
+    return f"[{address.ipv4_mapped}]" if address.ipv4_mapped else f"[IPv6:{address}]"
 
 
 def _from_domain(hop: Hop) -> str:
     """HELO's argument if it could be a host's name; what a stranger typed is never copied."""
     try:
-        name = parse_host(hop.helo)
+        return parse_host(hop.helo)
     except BadAddress:
-        name = None
-    return f"{name or 'unknown'} ({_literal(hop.peer_ip)})"
+        return "unknown"
+
+
+def _folded(*words: str) -> str:
+    """One line, or several where that would be a long one; a word is never taken apart."""
+    lines = [words[0]]
+    for word in words[1:]:
+        if len(lines[-1]) + 1 + len(word) < LINE:  # room for a semicolon
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"\t{word}")
+    return "\r\n".join(lines)
 
 
 def prefix(hop: Hop, *, sender: Address | None, recipient: Address, shown: bool) -> bytes:
     """Return-Path, Delivered-To and Received, in canonical CRLF.
 
     `shown` puts the recipient into Received too; with several recipients that would tell each
-    of them about the others' existence (RFC 5321 section 7.2).
+    of them about the others' existence (RFC 5321 section 7.2). An address that is not ASCII is
+    left out unless the transaction was one of SMTPUTF8.
     """
-    lines = [
-        f"Return-Path: <{sender or ''}>",
-        f"Delivered-To: {recipient}",
-        f"Received: from {_from_domain(hop)}",
-        f"\tby {hop.by} with {hop.protocol} id {hop.uid}",
+    protocol = hop.protocol.replace("ESMTP", "UTF8SMTP") if hop.smtputf8 else hop.protocol
+    stamp = [
+        _folded(f"Received: from {_from_domain(hop)}", f"({_literal(hop.peer_ip)})"),
+        _folded(f"\tby {hop.by}", f"with {protocol}", f"id {hop.uid}"),
     ]
-    if shown:
-        lines.append(f"\tfor <{recipient}>")
+    if shown and (hop.smtputf8 or recipient.local.isascii()):
+        stamp.append(f"\tfor <{recipient}>")
     if hop.cipher:
         # RFC 8314 section 4.3: the clause that names the cipher suite, as IANA registers it.
-        lines.append(f"\ttls {_REGISTERED.get(hop.cipher, hop.cipher)}")
-    lines[-1] += ";"
-    lines.append(f"\t{format_datetime(hop.at)}")
-    return "".join(line + "\r\n" for line in lines).encode("utf-8", "surrogateescape")
+        clause = f"\ttls {_REGISTERED.get(hop.cipher, hop.cipher)}"
+        stamp.append(_folded(clause, f"({hop.tls_version})") if hop.tls_version else clause)
+    lines = [
+        _folded("Return-Path:", f"<{sender or ''}>"),
+        _folded("Delivered-To:", str(recipient)),
+        "\r\n".join(stamp) + f";\r\n\t{format_datetime(hop.at)}",
+    ]
+    allowed = [line for line in lines if hop.smtputf8 or line.isascii()]
+    return "".join(line + "\r\n" for line in allowed).encode("utf-8", "surrogateescape")
+
+
+def loops(header: bytes, recipients: Collection[Address]) -> bool:
+    """Whether a message with this canonical header goes in a circle.
+
+    It does with more than RECEIVED fields of that name, or when it was delivered to one of the
+    recipients already.
+    """
+    for count, _ in enumerate(fields(header, b"received"), 1):
+        if count > RECEIVED:
+            return True
+    here = {recipient.folded for recipient in recipients}
+    for count, field in enumerate(fields(header, b"delivered-to"), 1):
+        if count > RECEIVED:
+            return True
+        text = field.value.replace(b"\r\n", b"").decode("utf-8", "replace")
+        try:
+            if Address.parse(text.strip(" \t<>")).folded in here:
+                return True
+        except BadAddress:
+            continue
+    return False
 
 
 def letter(*, sender: str, recipient: Address, subject: str, at: datetime, text: str) -> bytes:

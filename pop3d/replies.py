@@ -19,6 +19,7 @@ from mail.errors import (
     FullForDays,
     InUse,
     LeaseLost,
+    MailLoop,
     MessageDamaged,
     MessageTooLarge,
     NameTaken,
@@ -91,6 +92,7 @@ ROWS: dict[type[Failure], str | None] = {
     OutcomeUnknown: None,  # then nothing is said at all
     BadName: None,
     InUse: None,
+    MailLoop: None,
     MessageTooLarge: None,
     NameTaken: None,
     NotFound: None,

@@ -17,7 +17,15 @@ from auth.passwords import Passwords, generate, refuse_weak
 from mail.address import Address, parse_domain
 from mail.errors import BadName, NotFound
 from mail.ident import parse_row_id, row_id_text
-from store.records import Account, Alias, AppPassword, Domain, Role
+from store.records import (
+    Account,
+    AddressState,
+    Alias,
+    AppPassword,
+    Domain,
+    DomainSettings,
+    Role,
+)
 from store.store import Store
 
 Answer = dict[str, Any]
@@ -121,12 +129,37 @@ async def app_password_rm(desk: Desk, *, login: str, name: str) -> Answer:
     raise NotFound(f"{login} has no app password {name}")
 
 
-async def domain_add(desk: Desk, *, name: str) -> Answer:
-    return _domain(await desk.store.domains.add(parse_domain(name)))
+async def domain_add(
+    desk: Desk,
+    *,
+    name: str,
+    catch_all: str | None = None,
+    plus: str | None = None,
+    alias_of: str | None = None,
+) -> Answer:
+    settings = _settings(catch_all, plus, alias_of)
+    return _domain(await desk.store.domains.add(parse_domain(name), **settings))
 
 
 async def domain_list(desk: Desk) -> Answer:
     return {"domains": [_domain(domain) for domain in await desk.store.domains.all()]}
+
+
+async def domain_show(desk: Desk, *, name: str) -> Answer:
+    return _domain(await desk.store.domains.get(parse_domain(name)))
+
+
+async def domain_set(
+    desk: Desk,
+    *,
+    name: str,
+    catch_all: str | None = None,
+    plus: str | None = None,
+    alias_of: str | None = None,
+) -> Answer:
+    """None leaves a setting as it is, an empty text takes it away."""
+    settings = _settings(catch_all, plus, alias_of)
+    return _domain(await desk.store.domains.change(parse_domain(name), **settings))
 
 
 async def domain_rm(desk: Desk, *, name: str, force: bool = False) -> Answer:
@@ -135,17 +168,42 @@ async def domain_rm(desk: Desk, *, name: str, force: bool = False) -> Answer:
     return {"name": domain, "addresses_removed": count}
 
 
-async def address_add(desk: Desk, *, address: str, login: str) -> Answer:
-    return _alias(await desk.store.domains.add_address(Address.parse(address), login))
+async def address_add(desk: Desk, *, address: str, to: list[str], note: str = "") -> Answer:
+    return _alias(await desk.store.domains.add_address(Address.parse(address), *to, note=note))
 
 
 async def address_list(desk: Desk, *, login: str | None = None) -> Answer:
     return {"addresses": [_alias(alias) for alias in await desk.store.domains.addresses(login)]}
 
 
+async def address_open(desk: Desk, *, address: str) -> Answer:
+    return await _put(desk, address, AddressState.OPEN)
+
+
+async def address_close(desk: Desk, *, address: str) -> Answer:
+    """Mail to it is refused, also where a catch-all would take it."""
+    return await _put(desk, address, AddressState.CLOSED)
+
+
 async def address_rm(desk: Desk, *, address: str) -> Answer:
     await desk.store.domains.remove_address(Address.parse(address))
     return {"address": address}
+
+
+async def _put(desk: Desk, address: str, state: AddressState) -> Answer:
+    changed = await desk.store.domains.change_address(Address.parse(address), state=state)
+    return _alias(changed)
+
+
+def _settings(catch_all: str | None, plus: str | None, alias_of: str | None) -> DomainSettings:
+    settings = DomainSettings()
+    if catch_all is not None:
+        settings["catch_all"] = catch_all or None
+    if plus is not None:
+        settings["plus"] = plus
+    if alias_of is not None:
+        settings["alias_of"] = parse_domain(alias_of) if alias_of else None
+    return settings
 
 
 ACTS: Mapping[str, Act] = {
@@ -158,9 +216,13 @@ ACTS: Mapping[str, Act] = {
     "app-password rm": app_password_rm,
     "domain add": domain_add,
     "domain list": domain_list,
+    "domain show": domain_show,
+    "domain set": domain_set,
     "domain rm": domain_rm,
     "address add": address_add,
     "address list": address_list,
+    "address open": address_open,
+    "address close": address_close,
     "address rm": address_rm,
 }
 
@@ -190,6 +252,9 @@ def _domain(domain: Domain) -> Answer:
     return {
         "id": row_id_text(domain.id),
         "name": domain.name,
+        "catch_all": domain.catch_all,
+        "plus": domain.plus,
+        "alias_of": domain.alias_of,
         "created_at": domain.created_at.isoformat(),
     }
 
@@ -198,6 +263,8 @@ def _alias(alias: Alias) -> Answer:
     return {
         "id": row_id_text(alias.id),
         "address": str(alias.address),
-        "to": alias.login,
+        "to": list(alias.to),
+        "state": alias.state.name.lower(),
+        "note": alias.note,
         "created_at": alias.created_at.isoformat(),
     }

@@ -23,6 +23,7 @@ from server import control
 from server.config import default_text
 from server.config import show as show_settings
 from server.credential_cli import APP_PASSWORD
+from server.domain_cli import ADDRESS, DOMAIN
 from server.knock import Turned
 from server.knock import knock as knock_at
 from server.terminal import Terminal, command
@@ -47,8 +48,6 @@ def _application(text: str) -> typer.Typer:
 
 APP = _application("A mail server that receives and never sends.")
 USER = _application("People who have mail here.")
-DOMAIN = _application("Domains that mail is taken for.")
-ADDRESS = _application("Addresses, and whose mail they are.")
 CONFIG = _application("The configuration.")
 for _name, _group in {"user": USER, "domain": DOMAIN, "address": ADDRESS, "config": CONFIG}.items():
     APP.add_typer(_group, name=_name)
@@ -252,67 +251,6 @@ def user_rm(
     _confirm(f"Remove the user {login} and their addresses?", yes=yes)
     gone = terminal.ask("user rm", login=login)
     terminal.show(gone, f"{login} is gone; the mail stays until {gone['mail_until'][:10]}")
-
-
-@command(DOMAIN, "add", "restante domain add example.org", "restante domain add bücher.example")
-def domain_add(terminal: Terminal, name: str) -> None:
-    """From now on mail for addresses in this domain is taken."""
-    made = terminal.ask("domain add", name=name)
-    next_step = f"next      restante address add NAME@{made['name']} LOGIN"
-    terminal.show(made, f"domain    {made['name']}", next_step)
-
-
-@command(DOMAIN, "list", "restante domain list", "restante domain list --json")
-def domain_list(terminal: Terminal) -> None:
-    """Every domain."""
-    answer = terminal.ask("domain list")
-    terminal.table(answer, answer["domains"], {"name": "domain", "created_at": "since"})
-
-
-@command(DOMAIN, "rm", "restante domain rm example.org", "restante domain rm example.org --force")
-def domain_rm(
-    terminal: Terminal,
-    name: str,
-    force: Annotated[bool, typer.Option("--force", help="With its addresses.")] = False,
-) -> None:
-    """Mail for this domain is refused from now on; mail that came stays."""
-    gone = terminal.ask("domain rm", name=name, force=force)
-    terminal.show(gone, f"{gone['name']} is gone, with {gone['addresses_removed']} addresses")
-
-
-@command(
-    ADDRESS,
-    "add",
-    "restante address add shop@example.org ada",
-    "restante address add shop@example.org ada --json",
-)
-def address_add(terminal: Terminal, address: str, login: str) -> None:
-    """Mail to this address reaches that user."""
-    made = terminal.ask("address add", address=address, login=login)
-    terminal.show(made, f"{made['address']} reaches {made['to']}")
-
-
-@command(ADDRESS, "list", "restante address list", "restante address list --user ada")
-def address_list(
-    terminal: Terminal,
-    login: Annotated[str | None, typer.Option("--user", help="Only those of one user.")] = None,
-) -> None:
-    """Every address."""
-    answer = terminal.ask("address list", login=login)
-    columns = {"address": "address", "to": "reaches", "created_at": "since"}
-    terminal.table(answer, answer["addresses"], columns)
-
-
-@command(
-    ADDRESS,
-    "rm",
-    "restante address rm shop@example.org",
-    "restante address rm a@example.org --json",
-)
-def address_rm(terminal: Terminal, address: str) -> None:
-    """Mail to this address is refused from now on; mail that came stays."""
-    gone = terminal.ask("address rm", address=address)
-    terminal.show(gone, f"{gone['address']} is gone")
 
 
 @command(CONFIG, "check", "restante config check", "restante config check --config other.toml")

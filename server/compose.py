@@ -99,6 +99,7 @@ class Server:
             )
             await self._api.start(self.sockets.http)
             await self._control.start()
+            self.store.directory.start()
             self.store.indexer.start()
             self.store.leases.start()
             self.store.upkeep.start()
@@ -188,6 +189,7 @@ class Server:
         await asyncio.gather(
             self._smtp.stop(), self._pop3.drain(POP3_DRAIN_S), self._api.stop(API_DRAIN_S)
         )
+        await self.store.directory.stop()
         await self.store.indexer.stop()
         await self.store.leases.stop()
         await asyncio.to_thread(self.store.close)

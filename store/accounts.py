@@ -13,8 +13,9 @@ from mail.address import Address
 from mail.errors import BadAddress, NameTaken, NotFound
 from mail.ident import new_row_id
 from store import schema
+from store.addresses import domain_for_new, insert_address, release
 from store.database import Database
-from store.domains import domain_for_new, insert_address
+from store.directory import Directory, home_domain
 from store.records import (
     Account,
     AccountState,
@@ -34,12 +35,14 @@ class Accounts:
         self,
         database: Database,
         writer: Writer,
+        directory: Directory,
         settings: StoreSettings,
         *,
         clock: Callable[[], datetime],
     ) -> None:
         self._database = database
         self._writer = writer
+        self._directory = directory
         self._kept_for = timedelta(days=settings.trash_days)
         self._clock = clock
 
@@ -51,7 +54,7 @@ class Accounts:
         Raises NameTaken, NotFound (the address's domain).
         """
         account = Account(new_row_id(), login, role, AccountState.OPEN, new_row_id(), self._clock())
-        await self._writer.run(partial(_add, account, secret, address))
+        await self._directory.change(partial(_add, account, secret, address))
         return account
 
     async def all(self) -> list[Account]:
@@ -83,7 +86,7 @@ class Accounts:
         The mail stays until the moment that is returned. Raises NotFound.
         """
         until = self._clock() + self._kept_for
-        await self._writer.run(partial(_close, login, microseconds(until)))
+        await self._directory.change(partial(_close, login, microseconds(until)))
         return until
 
 
@@ -144,8 +147,8 @@ def _add(account: Account, secret: str, address: Address | None, connection: Con
         )
     )
     if address and domain_id:
-        alias = Alias(new_row_id(), address, account.login, account.created_at)
-        insert_address(alias, domain_id, account.maildrop_id, connection)
+        alias = Alias(new_row_id(), address, (account.login,), account.created_at)
+        insert_address(alias, domain_id, [account.maildrop_id], connection)
 
 
 def _all(connection: Connection) -> list[Account]:
@@ -199,13 +202,15 @@ def _for_sign_in(
             address = Address.parse(user).folded
         except BadAddress:
             return None
-        query = (
-            query.join(schema.address, schema.address.c.maildrop_id == schema.maildrop.c.id)
-            .join(schema.domain, schema.domain.c.id == schema.address.c.domain_id)
-            .where(
-                schema.domain.c.name == address.domain,
-                schema.address.c.local_part == address.local,
-            )
+        domain = home_domain(address.domain, connection)
+        if domain is None:
+            return None
+        # That of a group is nobody's own, and has no maildrop in its row.
+        query = query.join(
+            schema.address, schema.address.c.maildrop_id == schema.maildrop.c.id
+        ).where(
+            schema.address.c.domain_id == domain.id,
+            schema.address.c.local_part == address.local,
         )
     else:
         query = query.where(schema.account.c.login == user.lower())
@@ -235,9 +240,7 @@ def _set_password(login: str, secret: str, connection: Connection) -> None:
 
 def _close(login: str, until: int, connection: Connection) -> None:
     account = _get(login, connection)
-    connection.execute(
-        delete(schema.address).where(schema.address.c.maildrop_id == account.maildrop_id)
-    )
+    release(account.maildrop_id, connection)
     connection.execute(
         delete(schema.credential).where(schema.credential.c.account_id == account.id)
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
-from typing import overload
+from typing import TypedDict, overload
 
 from mail.address import Address, DomainName
 from mail.ident import UniqueId
@@ -101,16 +101,42 @@ class Domain:
     id: int
     name: DomainName
     created_at: datetime
+    catch_all: str | None = None  # the login that gets what has no address
+    plus: str = "+"  # each character of it ends the name in a sub-address
+    alias_of: DomainName | None = None  # whose addresses are its own
+
+
+class DomainSettings(TypedDict, total=False):
+    """What may be said of a domain; what is left out stays as it is."""
+
+    catch_all: str | None
+    plus: str
+    alias_of: DomainName | None
+
+
+class AddressState(IntEnum):
+    OPEN = 0
+    CLOSED = 3  # no mail is taken, also not for a catch-all
 
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """An address and the maildrop it reaches."""
+    """An address, and the logins that its mail reaches."""
 
     id: int
     address: Address
-    login: str
+    to: tuple[str, ...]
     created_at: datetime
+    state: AddressState = AddressState.OPEN
+    note: str = ""
+
+
+class AliasSettings(TypedDict, total=False):
+    """What may be said of an address; what is left out stays as it is."""
+
+    to: tuple[str, ...]
+    state: AddressState
+    note: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from store.backup import Saved, Step, save
 from store.condition import Size, size
 from store.credentials import Credentials
 from store.database import Database
+from store.directory import Directory
 from store.domains import Domains
 from store.indexer import Indexer
 from store.leases import Leases
@@ -47,9 +48,10 @@ class Store:
         self._space = Space(path, settings.floor_octets) if path else None
         self._clock = clock
         self._writer = writer = Writer(database, self._space)
-        self.accounts = Accounts(database, writer, settings, clock=clock)
+        self.directory = Directory(database, writer, elapsed=elapsed)
+        self.accounts = Accounts(database, writer, self.directory, settings, clock=clock)
         self.credentials = Credentials(database, writer, clock=clock)
-        self.domains = Domains(database, writer, clock=clock)
+        self.domains = Domains(database, self.directory, clock=clock)
         self.search = Search(database)
         self.indexer = Indexer(database, writer)
         self.messages = Messages(database, writer, settings, space=self._space, clock=clock)

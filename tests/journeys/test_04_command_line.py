@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from server import control
 from tests.kit import CONFIG, PASSWORD, pop3_client
 from tests.program import restante, running, succeed
 
@@ -23,7 +24,7 @@ def manage(folder: Path) -> None:
     succeed("address", "add", "shop@example.org", "ada", folder=folder)
     answer = json.loads(succeed("address", "list", "--user", "ada", "--json", folder=folder))
     found = [(row["address"], row["to"]) for row in answer["addresses"]]
-    assert found == [("ada@example.org", "ada"), ("shop@example.org", "ada")]
+    assert found == [("ada@example.org", ["ada"]), ("shop@example.org", ["ada"])]
 
     in_use = restante("domain", "rm", "example.org", folder=folder)
     assert in_use.returncode == 4
@@ -49,6 +50,47 @@ def manage(folder: Path) -> None:
     assert json.loads(succeed("domain", "list", "--json", folder=folder)) == {"domains": []}
 
 
+def route(folder: Path) -> None:
+    """Where mail goes: catch-all, separators, an alias, a group, a closed address."""
+
+    def told(*command: str) -> dict[str, object]:
+        answer: dict[str, object] = json.loads(succeed(*command, "--json", folder=folder))
+        return answer
+
+    for login in ("ada", "bob"):
+        control.ask(folder / "data", "user add", {"login": login})
+    made = told("domain", "add", "example.org", "--catch-all", "ada", "--plus", "+-")
+    assert {"catch_all": "ada", "plus": "+-", "alias_of": None}.items() <= made.items()
+    alias = told("domain", "add", "Bücher.example", "--alias-of", "example.org")
+    assert alias["name"] == "xn--bcher-kva.example"
+    assert alias["alias_of"] == "example.org"
+    changed = told("domain", "set", "example.org", "--catch-all", "")
+    assert changed == made | {"catch_all": None}
+    assert told("domain", "show", "EXAMPLE.org") == changed
+    shown = succeed("domain", "list", folder=folder)
+    assert "None" not in shown
+    assert "xn--bcher-kva.example" in shown
+
+    team = told("address", "add", "team@example.org", "bob", "ada", "--note", "both of us")
+    assert team["to"] == ["ada", "bob"]
+    assert (team["state"], team["note"]) == ("open", "both of us")
+    assert told("address", "close", "Team@example.org") == team | {"state": "closed"}
+    listed = succeed("address", "list", "--user", "bob", folder=folder)
+    for text in ("team@example.org", "ada, bob", "closed", "both of us"):
+        assert text in listed
+    assert told("address", "open", "team@example.org") == team
+
+    for command, code, why in (
+        (("domain", "set", "example.org", "--plus", "%"), 4, "separators are"),
+        (("address", "add", "x@bücher.example", "ada"), 4, "are those of example.org"),
+        (("address", "add", "x@example.org"), 2, "Missing argument"),
+    ):
+        refused = restante(*command, folder=folder)
+        assert (refused.returncode, why in refused.stderr) == (code, True), refused.stderr
+    gone = told("domain", "rm", "example.org", "--force")
+    assert gone == {"name": "example.org", "addresses_removed": 1}
+
+
 def test_a_stopped_server_is_managed(folder: Path) -> None:
     manage(folder)
 
@@ -57,6 +99,8 @@ def test_a_running_server_is_managed(folder: Path) -> None:
     with running("serve", folder=folder) as server:
         server.listening()
         manage(folder)
+        control.ask(folder / "data", "user rm", {"login": "ada"})
+        route(folder)
 
 
 def test_a_new_password_counts_at_once(folder: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from mail.address import Address, parse_domain
 from mail.errors import InUse, NameTaken, NotFound
+from store.directory import Reach
 from store.records import Role
 from tests.store.conftest import Filled
 
@@ -46,19 +47,12 @@ async def test_a_user_whose_address_cannot_be_is_not_made_at_all(filled: Filled)
     assert [account.login for account in await filled.store.accounts.all()] == ["ann", "eve"]
 
 
-async def test_look_up_tells_foreign_from_unknown(filled: Filled) -> None:
-    look_up = filled.store.domains.look_up
-    assert await look_up(ANN) == (True, filled.ann)
-    assert await look_up(Address.parse("nobody@example.test")) == (True, None)
-    assert await look_up(Address.parse("ann@example.org")) == (False, None)
-
-
 async def test_a_domain_in_use_goes_only_by_force(filled: Filled) -> None:
     name = parse_domain("example.test")
     with pytest.raises(InUse):
         await filled.store.domains.remove(name, force=False)
     assert await filled.store.domains.remove(name, force=True) == 2
-    assert await filled.store.domains.look_up(ANN) == (False, None)
+    assert not (await filled.store.directory.find(ANN)).ours
     with pytest.raises(NotFound):
         await filled.store.domains.remove(name, force=True)
 
@@ -87,7 +81,7 @@ async def test_a_closed_account_is_gone_but_not_its_mail(filled: Filled) -> None
     assert await store.accounts.for_sign_in("ann") is None
     assert await store.accounts.for_sign_in("ann@example.test") is None
     assert await store.sessions.read(session.id) is None
-    assert await store.domains.look_up(ANN) == (True, None)
+    assert await store.directory.find(ANN) == Reach(ours=True)
     assert [account.login for account in await store.accounts.all()] == ["eve"]
     again = await store.accounts.add("ann", "hash", role=Role.USER, address=ANN)
     assert again.maildrop_id != filled.ann

@@ -28,6 +28,15 @@ MAY_CATCH_ALL = {
 
 SENDERS = ("smtplib", "aiosmtplib", "aiosmtpd.handlers")
 
+# What opens a connection to somewhere, and the few that may: to our own listener, to the control
+# socket of our own server, to the database.
+CONNECTS = {
+    *("connect", "connect_ex", "create_connection", "create_unix_connection"),
+    *("open_connection", "open_unix_connection", "sock_connect"),
+    *("ClientSession", "HTTPConnection", "HTTPSConnection", "POP3", "POP3_SSL", "urlopen"),
+}
+MAY_CONNECT = {"server/knock.py", "server/control.py"}
+
 NOT_A_NAME = {
     "email.py",
     "mailbox.py",
@@ -146,6 +155,18 @@ def test_nothing_imports_what_sends_mail() -> None:
         for path, tree in TREES.items()
         for line, name in imported(tree)
         if any(name == sender or name.startswith(f"{sender}.") for sender in SENDERS)
+    ]
+    assert not breaches
+
+
+def test_nothing_connects_to_anywhere_but_where_it_must() -> None:
+    breaches = [
+        f"{path}:{node.lineno}: {name}"
+        for path, tree in TREES.items()
+        if path not in MAY_CONNECT and not path.startswith(("store/", "bench/"))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute | ast.Name)
+        and (name := node.attr if isinstance(node, ast.Attribute) else node.id) in CONNECTS
     ]
     assert not breaches
 

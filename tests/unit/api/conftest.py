@@ -21,7 +21,7 @@ from auth.login import Login
 from auth.passwords import Passwords
 from auth.tokens import Tokens
 from intake.deliver import Arrival, deliver
-from intake.recipients import Recipient
+from intake.recipients import resolve
 from mail.address import Address, parse_domain
 from net.limits import Connections, Failures
 from net.listen import Endpoint, bind
@@ -116,12 +116,10 @@ class Api:
     async def deliver(self, content: bytes, *recipients: str) -> str:
         """One second later than the message before; returns its id."""
         self._arrivals += timedelta(seconds=1)
-        resolved = []
-        for text in recipients or ("ann@example.org",):
-            address = Address.parse(text)
-            _, maildrop_id = await self.store.domains.look_up(address)
-            assert maildrop_id
-            resolved.append(Recipient(address, maildrop_id))
+        resolved = [
+            await resolve(Address.parse(text), self.store)
+            for text in recipients or ("ann@example.org",)
+        ]
         arrival = Arrival(
             peer_ip="192.0.2.7",
             helo="client.example.net",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mail.address import Address, DomainName
 from mail.ident import UniqueId
 from mail.lines import canonical, measure
-from mail.trace import Hop, letter, prefix
+from mail.trace import Hop, letter, loops, prefix
 
 AT = datetime(2026, 5, 1, 10, 2, 3, tzinfo=UTC)
 UID = UniqueId.first_of(AT)
@@ -23,12 +23,13 @@ _SUB = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
 _DOMAIN = rf"{_SUB}(?:\.{_SUB})*"
 _LITERAL = r"\[(?:[0-9.]+|IPv6:[0-9a-fA-F:.]+)\]"
 _DATE = r"[A-Z][a-z]{2}, \d\d? [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [+-]\d{4}"
-# RFC 5321 section 4.4, RFC 3848 (protocols), RFC 8314 section 4.3 (tls).
+_FWS = r"(?: |\r\n\t)"
+# RFC 5321 section 4.4, RFC 3848 and 6531 (protocols), RFC 8314 section 4.3 (tls).
 RECEIVED = re.compile(
-    rf"Received: from (?:{_DOMAIN}|{_LITERAL}) \({_LITERAL}\)\r\n"
-    rf"\tby {_DOMAIN} with (?:SMTP|ESMTPS?) id [0-9a-z]+"
+    rf"Received: from (?:{_DOMAIN}|{_LITERAL}){_FWS}\({_LITERAL}\)\r\n"
+    rf"\tby {_DOMAIN}{_FWS}with (?:SMTP|ESMTPS?|UTF8SMTPS?){_FWS}id [0-9a-z]+"
     r"(?:\r\n\tfor <[^\r\n]+>)?"
-    r"(?:\r\n\ttls [A-Za-z][A-Za-z0-9_]*)?"
+    rf"(?:\r\n\ttls [A-Za-z][A-Za-z0-9_]*(?:{_FWS}\(TLSv1\.[0-9]\))?)?"
     rf";\r\n\t{_DATE}\r\n"
 )
 
@@ -36,9 +37,9 @@ RECEIVED = re.compile(
 def received(octets: bytes) -> str:
     """The third of the three fields, after a look at the first two."""
     text = octets.decode()
-    path, delivered, rest = text.split("\r\n", 2)
-    assert path.startswith("Return-Path: <")
-    assert delivered.startswith("Delivered-To: ")
+    path, delivered, rest = re.split(r"\r\n(?!\t)", text, maxsplit=2)
+    assert re.match(rf"Return-Path:{_FWS}<", path)
+    assert re.match(rf"Delivered-To:{_FWS}[^ ]", delivered)
     assert RECEIVED.fullmatch(rest), rest
     return rest
 
@@ -91,7 +92,12 @@ def test_from_names_a_host_or_nobody(helo: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     ("peer_ip", "literal"),
-    [("192.0.2.7", "[192.0.2.7]"), ("2001:db8::7", "[IPv6:2001:db8::7]"), ("::1", "[IPv6:::1]")],
+    [
+        ("192.0.2.7", "[192.0.2.7]"),
+        ("2001:db8::7", "[IPv6:2001:db8::7]"),
+        ("::1", "[IPv6:::1]"),
+        ("::ffff:192.0.2.7", "[192.0.2.7]"),
+    ],
 )
 def test_the_peer_is_an_address_literal(peer_ip: str, literal: str) -> None:
     # RFC 5321 section 4.1.3
@@ -115,6 +121,66 @@ def test_the_cipher_suite_is_named(cipher: str, registered: str, *, shown: bool)
     hop = replace(HOP, protocol="ESMTPS", cipher=cipher)
     field = received(prefix(hop, sender=BOB, recipient=ANN, shown=shown))
     assert f"\r\n\ttls {registered};\r\n" in field
+
+
+def test_the_version_of_tls_stands_beside_its_cipher_suite() -> None:
+    hop = replace(HOP, protocol="ESMTPS", cipher="TLS_AES_256_GCM_SHA384", tls_version="TLSv1.3")
+    field = received(prefix(hop, sender=BOB, recipient=ANN, shown=True))
+    assert "\r\n\ttls TLS_AES_256_GCM_SHA384 (TLSv1.3);\r\n" in field
+
+
+@pytest.mark.parametrize(
+    ("protocol", "shown"),
+    [("SMTP", "SMTP"), ("ESMTP", "UTF8SMTP"), ("ESMTPS", "UTF8SMTPS"), ("UTF8SMTPS", "UTF8SMTPS")],
+)
+def test_a_transaction_of_smtputf8_is_called_so(protocol: str, shown: str) -> None:
+    # RFC 6531 section 3.7.3; without EHLO there is no such transaction.
+    hop = replace(HOP, protocol=protocol, smtputf8=True)
+    assert f" with {shown} id " in received(prefix(hop, sender=BOB, recipient=ANN, shown=True))
+
+
+def test_utf_8_stands_only_in_a_message_whose_transaction_asked_for_it() -> None:
+    # RFC 6531 section 3.7.3, RFC 6532 section 3.6
+    rene = Address("rené", DomainName("example.org"))
+    hop = replace(HOP, smtputf8=True)
+    for sender, recipient, lost in (
+        (BOB, rene, {"Delivered-To: rené@example.org", "\tfor <rené@example.org>;"}),
+        (rene, ANN, {"Return-Path: <rené@example.org>"}),
+    ):
+        whole = prefix(hop, sender=sender, recipient=recipient, shown=True).decode().split("\r\n")
+        assert lost <= set(whole)
+        octets = prefix(HOP, sender=sender, recipient=recipient, shown=True)
+        assert octets.isascii()
+        shown = f"with ESMTP id {UID}"
+        assert shown in octets.decode()
+        left = {line.replace("UTF8SMTP", "ESMTP").rstrip(";") for line in whole} - {
+            line.rstrip(";") for line in lost
+        }
+        assert {line.rstrip(";") for line in octets.decode().split("\r\n")} == left
+
+
+@pytest.mark.parametrize("ip", ["192.0.2.7", "2001:db8:1234:5678:9abc:def0:1234:5678"])
+@pytest.mark.parametrize("host", ["mx.example.net", "a" * 40 + ".example.net", "b" * 63 + ".org"])
+def test_lines_are_short_where_a_space_lets_them_be(ip: str, host: str) -> None:
+    # RFC 5322 section 2.1.1: 78 characters; a word of ours alone may be longer.
+    hop = Hop(
+        *(ip, host, host, "ESMTPS", "ECDHE-RSA-CHACHA20-POLY1305", UID, AT),
+        tls_version="TLSv1.2",
+    )
+    octets = prefix(hop, sender=BOB, recipient=Address("ann", DomainName(host)), shown=True)
+    received(octets)
+    for line in octets.decode().split("\r\n"):
+        assert len(line) <= 78 or (host in line and len(line.split()) <= 3), line
+
+
+def test_the_longest_names_stay_within_what_a_line_may_have() -> None:
+    # RFC 5322 section 2.1.1: 998
+    longest = DomainName(".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 61]))
+    hop = replace(HOP, helo=longest, by=longest, protocol="ESMTPS", cipher="TLS_AES_128_GCM_SHA256")
+    address = Address("q" * 64, longest)
+    octets = prefix(hop, sender=address, recipient=address, shown=True)
+    received(octets)
+    assert max(map(len, octets.split(b"\r\n"))) < 400
 
 
 def test_the_date_keeps_its_zone() -> None:
@@ -144,7 +210,7 @@ def test_a_prefix_is_canonical_and_only_header_whatever_the_addresses(
     sender: str, recipient: str
 ) -> None:
     octets = prefix(
-        HOP,
+        replace(HOP, smtputf8=True),
         sender=Address(sender, DomainName("example.net")),
         recipient=Address(recipient, DomainName("example.org")),
         shown=True,
@@ -156,6 +222,48 @@ def test_a_prefix_is_canonical_and_only_header_whatever_the_addresses(
     lines = octets.decode().split("\r\n")
     assert lines[0] == f"Return-Path: <{Address(sender, DomainName('example.net'))}>"
     assert lines[1] == f"Delivered-To: {Address(recipient, DomainName('example.org'))}"
+
+
+RECEIVED_FIELD = b"Received: from a.example by b.example;\r\n\tFri, 01 May 2026 10:02:03 +0000\r\n"
+
+
+@pytest.mark.parametrize(
+    ("header", "circle"),
+    [
+        # RFC 5321 section 6.3: the limit is no lower than 100.
+        (RECEIVED_FIELD * 100, False),
+        (RECEIVED_FIELD * 101, True),
+        (b"X-Received: x\r\n" * 200, False),
+        (b"Received-SPF: pass\r\n" * 200, False),
+        (b"X: y\r\n Received: x\r\n" * 200, False),
+        (b"rEcEiVeD \t: x\r\n" * 101, True),
+        (b"Delivered-To: eve@example.org\r\n" * 100, False),
+        (b"Delivered-To: eve@example.org\r\n" * 101, True),
+        (b"Delivered-To: ann@example.org\r\n", True),
+        (b"Subject: x\r\ndelivered-to:\r\n\t<ANN@Example.ORG>\r\n", True),
+        (b'Delivered-To: "ann"@example.org\r\n', True),
+        (b"Delivered-To: eve@example.org\r\nDelivered-To: ann@example.org\r\n", True),
+        (b"Delivered-To: ann+x@example.org\r\n", False),
+        (b"Delivered-To: ann@example.net\r\n", False),
+        (b"Delivered-To: ann\r\n", False),
+        (b"Delivered-To: \xff\r\n", False),
+        (b"X-Delivered-To: ann@example.org\r\n", False),
+        (b"To: ann@example.org\r\n", False),
+        (b"", False),
+    ],
+)
+def test_circles(header: bytes, circle: bool) -> None:  # noqa: FBT001
+    assert loops(header, [BOB, ANN]) == circle
+
+
+def test_what_we_write_is_what_we_know_a_circle_by() -> None:
+    rene = Address("René x", DomainName("example.org"))
+    hop = replace(HOP, smtputf8=True)
+    long = Address("q" * 64, DomainName(".".join(["a" * 63] * 3)))
+    for recipient in (ANN, rene, long):
+        header = prefix(hop, sender=BOB, recipient=recipient, shown=False)
+        assert loops(header, [recipient])
+        assert not loops(header, [BOB])
 
 
 def test_a_letter_is_canonical_utf_8() -> None:

@@ -106,7 +106,7 @@ class Shelf:
             raise NotOurDomain("we do not receive mail for this domain")
         if address.folded.local not in ("ann", "postmaster"):
             raise UnknownRecipient("no such mailbox", address=str(address))
-        return Recipient(address, 1)
+        return Recipient(address, (1,))
 
     async def deliver(self, arrival: Arrival) -> Kept:
         if self.on_deliver:

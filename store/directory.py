@@ -1,0 +1,209 @@
+"""Where mail to an address goes: looked up once, then remembered until anything changes.
+
+`store_fact` has a row `directory` that gets another value with each change of a domain, an address
+or an account, in the same transaction. Every process reads it every POLL_S. Nothing remembered is
+given out unless that row was read within FRESH_S, so a change is in force everywhere by then, and
+while the database is gone nobody is answered from memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, exists, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from mail.address import Address
+from mail.errors import Failure
+from store import schema
+from store.database import Database
+from store.records import AccountState, AddressState, Role
+from store.writer import Writer
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+
+FACT = "directory"
+POLL_S = 0.5
+FRESH_S = 1.0
+NAMES = 50_000  # remembered, unknown ones too, in 13 to 25 MiB; the longest unasked is forgotten
+
+POSTMASTER = "postmaster"
+ROLES = frozenset((POSTMASTER, "abuse"))  # RFC 5321 section 4.5.1, RFC 2142 section 4
+
+ONE, GROUP = 0, 1  # address.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What mail to an address reaches; no maildrops: there is no such address, or it is closed."""
+
+    ours: bool  # mail is taken for its domain
+    maildrops: tuple[int, ...] = ()
+
+
+ELSEWHERE = Reach(ours=False)
+NOBODY = Reach(ours=True)
+
+
+class Directory:
+    """`elapsed` gives seconds that never go back."""
+
+    def __init__(self, database: Database, writer: Writer, *, elapsed: Callable[[], float]) -> None:
+        self._database = database
+        self._writer = writer
+        self._elapsed = elapsed
+        self._names: OrderedDict[Address, Reach] = OrderedDict()
+        self._value: str | None = None  # of the row, when what is remembered was read
+        self._read_at = -FRESH_S
+        self._life = 0  # how often all was forgotten
+        self._watching: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Reads the row from now on; without it every look-up after FRESH_S does."""
+        self._watching = asyncio.create_task(self._watch(), name="directory")
+
+    async def stop(self) -> None:
+        if self._watching:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+
+    async def find(self, address: Address) -> Reach:
+        """Where mail to a folded address goes. Raises StorageBusy."""
+        known = self._names.get(address)
+        if known and self._elapsed() - self._read_at < FRESH_S:
+            self._names.move_to_end(address)
+            return known
+        return await self._read(partial(_find, address), address)
+
+    async def change(self, work: Work[T]) -> T:
+        """Runs a change of domains, addresses or accounts in a transaction of the writer's."""
+        try:
+            try:
+                return await self._writer.run(partial(_change, work))
+            except IntegrityError:  # another process made the row at this moment
+                return await self._writer.run(partial(_change, work))
+        finally:
+            self._forget()  # also when it is not known whether it took place
+
+    async def _watch(self) -> None:
+        while True:
+            with suppress(Failure):  # told by whoever looks something up
+                await self._read(lambda _connection: NOBODY, None)
+            await asyncio.sleep(POLL_S)
+
+    async def _read(self, query: Work[Reach], address: Address | None) -> Reach:
+        began, life = self._elapsed(), self._life
+        value, reach = await self._database.read(partial(_with_value, query))
+        if life != self._life:
+            return reach  # what was read may be older than what made us forget
+        if value != self._value:
+            self._forget()
+            self._value = value
+        self._read_at = max(self._read_at, began)
+        if address is not None:
+            self._names[address] = reach
+            self._names.move_to_end(address)
+            if len(self._names) > NAMES:
+                self._names.popitem(last=False)
+        return reach
+
+    def _forget(self) -> None:
+        self._names.clear()
+        self._value = None
+        self._life += 1
+
+
+def _change(work: Work[T], connection: Connection) -> T:
+    result = work(connection)
+    fact = schema.store_fact
+    value = secrets.token_hex(16)  # never seen before, so no two changes look like none
+    changed = connection.execute(update(fact).where(fact.c.name == FACT).values(value=value))
+    if not changed.rowcount:
+        connection.execute(insert(fact).values(name=FACT, value=value))
+    return result
+
+
+def _with_value(query: Work[Reach], connection: Connection) -> tuple[str, Reach]:
+    """The row first: what is read after it is as new at least."""
+    fact = schema.store_fact.c
+    value = connection.execute(select(fact.value).where(fact.name == FACT)).scalar_one_or_none()
+    return value or "", query(connection)
+
+
+def _find(address: Address, connection: Connection) -> Reach:
+    """An address that exists goes first, then that of a sub-address, a role, the catch-all."""
+    if not address.domain:
+        return Reach(ours=True, maildrops=_administrator(None, connection))
+    domain = home_domain(address.domain, connection)
+    if domain is None:
+        return ELSEWHERE
+    names = [address.local, *_shorter(address.local, domain.plus)]
+    columns = schema.address.c
+    rows = connection.execute(
+        select(schema.address).where(columns.domain_id == domain.id, columns.local_part.in_(names))
+    ).all()
+    if rows:
+        return _of_row(max(rows, key=lambda row: len(row.local_part)), connection)
+    if address.local in ROLES:
+        maildrops = _administrator(domain.id, connection)
+        if maildrops:
+            return Reach(ours=True, maildrops=maildrops)
+    if domain.catch_all_maildrop_id is not None:
+        return Reach(ours=True, maildrops=(domain.catch_all_maildrop_id,))
+    return NOBODY
+
+
+def home_domain(name: str, connection: Connection) -> Any:
+    """The row of the domain whose addresses count under this name; None if it is not ours."""
+    domain = schema.domain
+    row = connection.execute(select(domain).where(domain.c.name == name)).one_or_none()
+    if row is None or row.alias_of_id is None:
+        return row
+    return connection.execute(select(domain).where(domain.c.id == row.alias_of_id)).one_or_none()
+
+
+def _shorter(local: str, separators: str) -> list[str]:
+    """What stands before each separator (RFC 5233 section 4 leaves to us which of several ends
+    the name: the longest that exists does).
+    """
+    return [local[:at] for at in range(1, len(local)) if local[at] in separators]
+
+
+def _of_row(row: Any, connection: Connection) -> Reach:
+    if row.state == AddressState.CLOSED:
+        return NOBODY
+    if row.kind == ONE:
+        return Reach(ours=True, maildrops=(row.maildrop_id,))
+    target = schema.address_target.c
+    found = connection.execute(
+        select(target.maildrop_id)
+        .where(target.domain_id == row.domain_id, target.local_part == row.local_part)
+        .order_by(target.maildrop_id)
+    )
+    return Reach(ours=True, maildrops=tuple(found.scalars()))
+
+
+def _administrator(domain_id: int | None, connection: Connection) -> tuple[int, ...]:
+    """The first administrator with an address in the domain, else the first of all."""
+    account, maildrop, address = schema.account.c, schema.maildrop.c, schema.address.c
+    administrators = (
+        select(maildrop.id)
+        .join(schema.account, account.id == maildrop.account_id)
+        .where(account.role == Role.ADMIN, account.state == AccountState.OPEN)
+        .order_by(account.created_at, account.id)
+        .limit(1)
+    )
+    of_domain = exists().where(address.domain_id == domain_id, address.maildrop_id == maildrop.id)
+    for query in (administrators.where(of_domain), administrators):
+        found = connection.execute(query).scalar_one_or_none()
+        if found is not None:
+            return (found,)
+    return ()
