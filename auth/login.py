@@ -23,7 +23,7 @@ import structlog
 from auth import app_passwords
 from auth.passwords import LONGEST_OCTETS, Passwords
 from mail.errors import BadCredentials, Failure, TooMany
-from net.limits import Failures, Peer
+from net.limits import FailureCounts, Peer, Refused
 from store.records import Account, Credential, CredentialKind
 from store.store import Store
 
@@ -46,7 +46,7 @@ class Login:
         self,
         store: Store,
         passwords: Passwords,
-        failures: Failures,
+        failures: FailureCounts,
         *,
         key: bytes,
         clock: Callable[[], float],
@@ -67,11 +67,12 @@ class Login:
         StorageBusy. A wrong secret costs one slow check, whoever it is for.
         """
         began = self._clock()
-        if refused := self._failures.refused(peer):
-            raise TooMany(refused.reason, retry_after_s=refused.retry_after_s)
-        name = user.casefold()
         # The delay of a known and of an unknown name is one: the table is keyed by what was typed.
-        await asyncio.sleep(self._failures.delay_s(name, peer))
+        name = user.casefold()
+        wait = await self._failures.next_try(name, peer)
+        if isinstance(wait, Refused):
+            raise TooMany(wait.reason, retry_after_s=wait.retry_after_s)
+        await asyncio.sleep(wait)
         keyed = app_passwords.keyed(secret, self._app_key) if app_passwords_too else None
         found = await self._find(user, keyed)
         if not await self._proves(found.credential if found else None, secret):
@@ -113,7 +114,8 @@ class Login:
 
     def _secret_hash(self, name: str, secret: str) -> int:
         message = f"{name}\0{secret}".encode("utf-8", "surrogatepass")
-        return int.from_bytes(hmac.digest(self._key, message, "sha256")[:4], "big")
+        # Not by the key of this process: counts may be those of several.
+        return int.from_bytes(hmac.digest(self._app_key, message, "sha256")[:4], "big")
 
     def _proof(self, credential: Credential | None, secret: str) -> bytes:
         """Tied to the credential's version: a changed password is never remembered."""

@@ -93,6 +93,17 @@ class Limiter(Protocol):
     def release(self, peer: Peer) -> None: ...
 
 
+class FailureCounts(Protocol):
+    """`Failures`, in this process or in the one that has all of them."""
+
+    async def next_try(self, account: str, peer: Peer) -> int | Refused:
+        """`refused`, else `delay_s`."""
+
+    def add(self, account: str, peer: Peer, secret_hash: int = 0) -> None: ...
+
+    def forget(self, account: str, peer: Peer) -> None: ...
+
+
 class Rate:
     """At most so many of one client in any stretch of time."""
 
@@ -226,6 +237,10 @@ class Failures:
         # the lower. One failure takes 8 octets, and there may be 50 of each client.
         self._wrong: OrderedDict[str, array[int]] = OrderedDict()
 
+    async def next_try(self, account: str, peer: Peer) -> int | Refused:
+        """As FailureCounts has it; nothing is waited for here."""
+        return self.refused(peer) or self.delay_s(account, peer)
+
     def delay_s(self, account: str, peer: Peer) -> int:
         """Seconds to wait before the next try of this client at this account is looked at."""
         count = self._count(_failure_key(account, peer))
@@ -243,7 +258,7 @@ class Failures:
                 return Refused("too many wrong passwords from your address", retry_after_s)
         return None
 
-    def add(self, account: str, peer: Peer, *, secret_hash: int = 0) -> None:
+    def add(self, account: str, peer: Peer, secret_hash: int = 0) -> None:
         """`secret_hash`: the same for the same wrong secret, which counts once a day.
 
         A device that nobody told the new password must not shut out all behind its address.

@@ -115,11 +115,14 @@ def quickstart(
 @command(APP, "serve", "restante serve", "restante serve --config /etc/restante/config.toml")
 def serve(terminal: Terminal) -> None:
     """Serves until told to stop (SIGTERM, Ctrl-C). SIGHUP reads the certificate again."""
-    from server import compose, logs
+    from server import compose, logs, workers
 
     config = terminal.config()
     logs.configure(config.log.level)
-    compose.run(config)
+    if config.server.workers > 1:
+        workers.run(config)
+    else:
+        compose.run(config)
 
 
 @command(APP, "status", "restante status", "restante status --json")
@@ -132,6 +135,7 @@ def status(terminal: Terminal) -> None:
     terminal.show(
         answer,
         f"running      Restante {answer['version']}, pid {answer['pid']}",
+        f"workers      {', '.join(_worker(row) for row in answer['workers'])}",
         f"listeners    {listeners}",
         f"mail today   {answer['mail_today']}",
         f"store        {answer['store']}",
@@ -139,6 +143,10 @@ def status(terminal: Terminal) -> None:
         f"certificate  {answer['certificate_days']} days left, "
         f"SHA-256 {answer['certificate_sha256']}",
     )
+
+
+def _worker(row: Answer) -> str:
+    return f"pid {row['pid']} since {row['since']}"
 
 
 def _status(terminal: Terminal) -> Answer:

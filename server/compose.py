@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
-import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -26,13 +23,14 @@ from auth.passwords import Passwords
 from auth.tokens import Tokens, load_key
 from intake.deliver import deliver
 from intake.recipients import resolve
-from net.limits import Connections, Failures, OctetBudget
-from net.listen import Endpoint, PortNotOurs, PortTaken, bind
+from net.limits import OctetBudget
 from net.tls import BadCertificate, Certificate, make_self_signed
-from pop3d.server import ALPN, UNAUTHENTICATED, UNAUTHENTICATED_PER_CLIENT, Pop3Server
-from server import admin, folder, transfer
+from pop3d.server import ALPN, Pop3Server
+from server import admin, transfer
 from server.config import Config
+from server.config_forms import mask
 from server.control import Control, bound
+from server.share import Share, shared, shown
 from server.trouble import Trouble
 from smtpin.handler import Handler, Intake, Limits
 from smtpin.server import SmtpServer
@@ -42,10 +40,7 @@ from store.records import Folder, StoreSettings
 from store.store import Store
 
 MIB = 1024 * 1024
-SMTP_PER_CLIENT_MINUTE = 60
 ON_DELETE = {"trash": Folder.TRASH, "archive": Folder.ARCHIVE, "purge": Folder.PURGED}
-HTTP_TOTAL = 500
-HTTP_PER_CLIENT = 30
 POP3_DRAIN_S = 30
 API_DRAIN_S = 5
 CERTIFICATE_LOOK_S = 30
@@ -55,73 +50,50 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Sockets:
-    """Bound before anything else happens; port 0 was given a number by then."""
-
-    smtp: list[socket.socket]
-    pop3: list[socket.socket]
-    http: list[socket.socket]
-
-    def endpoints(self) -> dict[str, list[Endpoint]]:
-        return {
-            name: [Endpoint(*opened.getsockname()[:2]) for opened in getattr(self, name)]
-            for name in ("smtp", "pop3", "http")
-        }
-
-    def close(self) -> None:
-        for opened in (*self.smtp, *self.pop3, *self.http):
-            opened.close()
-
-
 class Server:
     """One running Restante. `start`, then `stop`, once each, in one event loop."""
 
-    def __init__(self, config: Config, *, passwords: Passwords | None = None) -> None:
+    def __init__(
+        self, config: Config, *, share: Share | None = None, passwords: Passwords | None = None
+    ) -> None:
+        """`share`: that of a worker, from its parent. Without one this process serves alone."""
         self.config = config
         self.passwords = passwords or Passwords()
+        self._given = share
 
     async def start(self) -> None:
         """Binds, opens and serves. Raises Trouble; nothing is left open then."""
         config = self.config
-        folder.prepare(config.server.data_dir)
         with ExitStack() as opened:
-            self.sockets = opened.enter_context(closing(open_sockets(config)))
+            self._share = share = self._given or opened.enter_context(shared(config))
             self.store = opened.enter_context(closing(open_store(config)))
             self.certificate = load_certificate(config)
-            self.listening = self.sockets.endpoints()
+            self.listening = share.sockets.endpoints()
             self._build()
-            self._smtp.start(self.sockets.smtp)
+            self._smtp.start(share.sockets.smtp)
             self._pop3.start(
-                self.sockets.pop3,
+                share.sockets.pop3,
                 self.certificate.context(ALPN),
                 proxies=config.server.proxy_protocol,
             )
-            await self._api.start(self.sockets.http)
-            await self._control.start()
+            await self._api.start(share.sockets.http)
+            if share.commanded:
+                await self._control.start()
             self.store.directory.start()
             self.store.indexer.start()
             self.store.leases.start()
             self.store.upkeep.start()
             self._watch = asyncio.create_task(self._watch_certificate())
-            opened.pop_all()
+            self._opened = opened.pop_all()
         structlog.get_logger().info(
-            "server.ready",
-            **{name: ",".join(map(str, found)) for name, found in self.listening.items()},
+            "worker.ready" if self._given else "server.ready", **shown(self.listening)
         )
 
     def _build(self) -> None:
         config, store, certificate = self.config, self.store, self.certificate
-        hostname, limits = config.server.hostname, config.limits
-        clock = time.monotonic
+        hostname, counters = config.server.hostname, self._share.counters
         app_key = app_password_key(config)
-        login = Login(
-            store,
-            self.passwords,
-            Failures(exempt=limits.exempt, clock=clock),
-            key=app_key,
-            clock=clock,
-        )
+        login = Login(store, self.passwords, counters.sign_ins, key=app_key, clock=time.monotonic)
         token_key = load_key(config.server.data_dir / "token.key")
         self._smtp = SmtpServer(
             Handler(
@@ -133,31 +105,12 @@ class Server:
                 ),
             ),
             tls=certificate.context(),
-            connections=Connections(
-                total=limits.smtp_total,
-                per_client=limits.smtp_per_ip,
-                per_minute=SMTP_PER_CLIENT_MINUTE,
-                exempt=limits.exempt,
-                clock=clock,
-            ),
-            budget=OctetBudget(limits.memory_mib * MIB),
+            connections=counters.smtp,
+            budget=OctetBudget(config.limits.memory_mib * MIB // config.server.workers),
             proxies=config.server.proxy_protocol,
         )
         self._pop3 = Pop3Server(
-            store,
-            login,
-            connections=Connections(
-                total=limits.pop3_total,
-                per_minute=limits.pop3_per_ip_minute,
-                exempt=limits.exempt,
-                clock=clock,
-            ),
-            strangers=Connections(
-                total=UNAUTHENTICATED,
-                per_client=UNAUTHENTICATED_PER_CLIENT,
-                exempt=limits.exempt,
-                clock=clock,
-            ),
+            store, login, connections=counters.pop3, strangers=counters.pop3_strangers
         )
         self._api = ApiServer(
             ApiParts(
@@ -167,12 +120,7 @@ class Server:
                 key=token_key,
                 hostname=hostname,
                 clock=utc_now,
-                connections=Connections(
-                    total=HTTP_TOTAL,
-                    per_client=HTTP_PER_CLIENT,
-                    exempt=limits.exempt,
-                    clock=clock,
-                ),
+                connections=counters.http,
             )
         )
         acts = bound(admin.ACTS, admin.Desk(store, self.passwords, app_key)) | {
@@ -184,7 +132,7 @@ class Server:
     async def stop(self) -> None:
         """No new connections; what is in hand is finished, then everything is closed."""
         self._watch.cancel()
-        await self._control.stop()
+        await self._control.stop()  # where it was started
         await self.store.upkeep.stop()
         await asyncio.gather(
             self._smtp.stop(), self._pop3.drain(POP3_DRAIN_S), self._api.stop(API_DRAIN_S)
@@ -192,9 +140,9 @@ class Server:
         await self.store.directory.stop()
         await self.store.indexer.stop()
         await self.store.leases.stop()
-        await asyncio.to_thread(self.store.close)
+        await asyncio.to_thread(self._opened.close)
         self.passwords.close()
-        structlog.get_logger().info("server.stopped")
+        structlog.get_logger().info("worker.stopped" if self._given else "server.stopped")
 
     async def _watch_certificate(self) -> None:
         while True:
@@ -216,64 +164,45 @@ class Server:
         midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         return {
             "version": version("restante"),
-            "pid": os.getpid(),
+            **await self._share.processes(),
             "listeners": {
                 name: [str(endpoint) for endpoint in found]
                 for name, found in self.listening.items()
             },
             "mail_today": await self.store.messages.kept_since(midnight),
-            "store": self.config.store.url,
+            "store": mask(self.config.store.url),
             "free_octets": shutil.disk_usage(self.config.server.data_dir).free,
             "certificate_days": self.certificate.days_left,
             "certificate_sha256": self.certificate.fingerprint,
         }
 
 
-def run(config: Config, *, ready: Callable[[Server], None] | None = None) -> None:
-    """`serve`, in an event loop of uvloop's."""
+Ready = Callable[[Server], Awaitable[None]]
+
+
+def run(config: Config, *, ready: Ready | None = None) -> None:
+    """One process that serves alone. As `serve`."""
+
+    async def alone() -> None:
+        await serve(Server(config), told=asyncio.Event(), ready=ready)
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(config, ready=ready))
+        runner.run(alone())
 
 
-async def serve(config: Config, *, ready: Callable[[Server], None] | None = None) -> None:
-    """Serves until SIGTERM or SIGINT. `ready` is called once, from a thread. Raises Trouble."""
-    server = Server(config)
-    await server.start()
+async def serve(server: Server, *, told: asyncio.Event, ready: Ready | None) -> None:
+    """Serves until it is told to stop, by SIGTERM or SIGINT too. Raises Trouble."""
     loop = asyncio.get_running_loop()
-    told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
+    await server.start()
     loop.add_signal_handler(signal.SIGHUP, server.reload)
     try:
         if ready:
-            await asyncio.to_thread(ready, server)
+            await ready(server)
         await told.wait()
     finally:
         await server.stop()
-
-
-def open_sockets(config: Config) -> Sockets:
-    """Raises Trouble: a port is taken or not ours, or root would serve the world."""
-    wanted = (config.smtp.listen, config.pop3.listen, config.api.http_listen)
-    if os.geteuid() == 0 and not all(endpoint.loopback for part in wanted for endpoint in part):
-        raise Trouble(
-            "Restante does not serve the network as root.",
-            "A mistake in it would then be a mistake with all rights.",
-            "Start it as a user of its own that may bind low ports: CAP_NET_BIND_SERVICE.",
-            exit_code=4,
-        )
-    with ExitStack() as opened:
-        try:
-            parts = [[opened.enter_context(one) for one in bind(list(part))] for part in wanted]
-        except (PortTaken, PortNotOurs) as error:
-            raise Trouble(
-                f"{error.endpoint} cannot be listened on.",
-                f"{error}.",
-                "Stop that program, or choose another port (listen in config.toml; try --shift N).",
-                exit_code=3,
-            ) from error
-        opened.pop_all()
-        return Sockets(*parts)
 
 
 def open_store(config: Config) -> Store:

@@ -187,7 +187,6 @@ class Config(BaseModel):
 
 # Keys that this version honours at their default only, or at these patterns of values as well.
 NOT_BUILT: Final[Mapping[str, tuple[str, ...]]] = {
-    "server.workers": (),
     "server.user": (),
     "server.resolvers": (),
     "server.private_targets": (),
@@ -356,8 +355,13 @@ def _misfits(config: Config) -> Iterator[tuple[str, str, str]]:
         for key in ("tls.cert_file", "tls.key_file"):
             if not _value(config, key):
                 yield key, 'is needed with tls.mode = "files"', "a path"
-    if config.limits.memory_mib < config.smtp.max_message_mib:
-        least = f"a number not below smtp.max_message_mib = {config.smtp.max_message_mib}"
+    workers, largest = config.server.workers, config.smtp.max_message_mib
+    if workers > 1 and not config.store.url_file and config.store.url.startswith(forms.SQLITE):
+        yield "server.workers", "needs PostgreSQL or MariaDB in store.url", "1 with SQLite"
+    if config.limits.memory_mib < workers * largest:
+        least = f"a number not below smtp.max_message_mib = {largest}"
+        if workers > 1:
+            least += f", times server.workers = {workers}"
         yield "limits.memory_mib", "has no room for the largest message", least
 
 

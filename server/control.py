@@ -53,7 +53,7 @@ class Control:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """The store's lock is held: a socket that is there was left by a dead server."""
+        """The data folder is claimed: a socket that is there was left by a dead server."""
         self._path.unlink(missing_ok=True)
         self._server = await asyncio.start_unix_server(
             self._converse, self._path, limit=LINE_OCTETS

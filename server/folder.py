@@ -1,9 +1,12 @@
-"""The data folder: made with mode 0700, and refused when others could look in."""
+"""The data folder: of mode 0700, refused when others could look in, one server's at a time."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from server.trouble import Trouble
@@ -37,3 +40,22 @@ def prepare(data_dir: Path) -> None:
             f"chmod 700 {data_dir}",
             exit_code=4,
         )
+
+
+@contextmanager
+def claimed(data_dir: Path) -> Iterator[None]:
+    """The folder is this process's, and of those it forks until the last has ended.
+
+    Raises Trouble. An SQLite store has a lock of its own besides, for commands without a server.
+    """
+    with (data_dir / "lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Trouble(
+                f"The data folder {data_dir} is in use.",
+                "A server has it, or the last processes of one that is stopping.",
+                "Use that server, or stop it and wait until it has ended.",
+                exit_code=3,
+            ) from error
+        yield

@@ -380,7 +380,8 @@ def _stopped(terminal: Terminal) -> str:
             "Stop the server first.",
             exit_code=4,
         )
-    return _url(config)
+    with folder.claimed(config.server.data_dir):  # nor is one on its way, or stopping
+        return _url(config)
 
 
 def _url(config: Config) -> str:

@@ -60,7 +60,7 @@ def run_trial(directory: Path, *, shift: int, fresh: bool, say: Callable[[str], 
     """Serves a trial until Ctrl-C; `say` prints the card. Raises Trouble."""
     trial = _open(directory, shift=shift, fresh=fresh)
 
-    def ready(server: Server) -> None:
+    def welcome(server: Server) -> None:
         [smtp] = server.listening["smtp"]
         if trial.empty:
             welcome = letter(
@@ -76,6 +76,9 @@ def run_trial(directory: Path, *, shift: int, fresh: bool, say: Callable[[str], 
             last = "ready. The folder of the last trial is in use again, with its mail."
         say(_card(trial, server))
         say(f"{utc_now().astimezone():%H:%M:%S} {last}")
+
+    async def ready(server: Server) -> None:
+        await asyncio.to_thread(welcome, server)  # it speaks to the server itself
 
     run(trial.config, ready=ready)
 

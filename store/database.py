@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, delete, insert, select
+from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from mail.errors import Failure, StorageBusy, StorageFull
@@ -184,8 +185,11 @@ def is_unfinished(connection: Connection) -> bool:
 def probe(connection: Connection) -> None:
     """A small write, to find out whether writing works."""
     fact = schema.store_fact
-    connection.execute(delete(fact).where(fact.c.name == "probe"))
-    connection.execute(insert(fact).values(name="probe", value=""))
+    # An update, so that of several processes one waits for the other instead of failing; to a new
+    # value, because MariaDB does not write what is the same.
+    row = {"value": secrets.token_hex(8)}
+    if not connection.execute(update(fact).where(fact.c.name == "probe").values(row)).rowcount:
+        connection.execute(insert(fact).values(name="probe", **row))
 
 
 def take_lock(path: Path) -> IO[bytes]:

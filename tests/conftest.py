@@ -3,10 +3,13 @@
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import settings
+
+from tests import databases
+from tests.databases import Database
 
 PROFILE = os.environ.get("RESTANTE_PROFILE", "commit")
 SEED = os.environ.get("RESTANTE_SEED")
@@ -47,3 +50,16 @@ def program(name: str) -> str:
 def needs() -> Callable[[str], str]:
     """`needs("postfix")` is the path of a program that only some machines have."""
     return program
+
+
+@pytest.fixture(scope="session")
+def postgresql(needs: Callable[[str], str]) -> Iterator[Database]:
+    """One server for all tests; started when the first one asks for it."""
+    with databases.postgresql(needs) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def mariadb(needs: Callable[[str], str]) -> Iterator[Database]:
+    with databases.mariadb(needs) as found:
+        yield found

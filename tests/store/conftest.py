@@ -1,6 +1,6 @@
 """A store on a temporary file, with two users who have one address each."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,6 @@ from mail.ident import UniqueId
 from store.messages import Copy, NewMessage
 from store.records import Role, StoreSettings
 from store.store import Store
-from tests import databases
 from tests.databases import Database
 
 PREFIX = b"Return-Path: <bob@example.net>\r\n"
@@ -99,18 +98,6 @@ async def filled(url: str, tmp_path: Path) -> AsyncIterator[Filled]:
     found = await populate(opened_at(url), tmp_path / "restante.db", url)
     yield found
     found.store.close()
-
-
-@pytest.fixture(scope="session")
-def postgresql(needs: Callable[[str], str]) -> Iterator[Database]:
-    with databases.postgresql(needs) as found:
-        yield found
-
-
-@pytest.fixture(scope="session")
-def mariadb(needs: Callable[[str], str]) -> Iterator[Database]:
-    with databases.mariadb(needs) as found:
-        yield found
 
 
 @pytest.fixture(scope="session", params=["postgresql", "mariadb"])

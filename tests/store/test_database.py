@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from store import schema
-from store.database import Database, StoreInUse
+from store.database import Database, StoreInUse, probe
 from store.engines import StoreUnfit
+from tests.databases import Database as DatabaseServer
+from tests.waiting import until
 
 # Of security.md's table for SQLite: what a connection must answer.
 REQUIRED = {
@@ -28,6 +31,13 @@ REQUIRED = {
     "temp_store": 2,
     "wal_autocheckpoint": 8000,
     "journal_size_limit": 64 * 1024 * 1024,
+}
+
+
+# How many wait for another's lock.
+WAITING = {
+    "postgresql": "SELECT count(*) FROM pg_locks WHERE NOT granted",
+    "mariadb": "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",
 }
 
 
@@ -84,6 +94,18 @@ def test_one_process_at_a_time(path: Path) -> None:
         Database(f"sqlite:///{path}")
     database.close()
     Database(f"sqlite:///{path}").close()
+
+
+def test_processes_that_open_one_database_at_the_same_time(server: DatabaseServer) -> None:
+    url = server.url("together")
+    first = Database(url)
+    with ThreadPoolExecutor(1) as thread:
+        with first.writer.begin() as connection:
+            probe(connection)
+            opening = thread.submit(Database, url)
+            until(lambda: server.execute(WAITING[server.name])[0][0] > 0, "the second one waits")
+        opening.result(60).close()
+    first.close()
 
 
 def test_the_migrated_schema_is_the_one_in_the_code(path: Path) -> None:

@@ -117,7 +117,6 @@ GOOD: list[tuple[str, object, object]] = [
 
 # Good in form, so that the only complaint is that this version does not honour it.
 GOOD_LATER: list[tuple[str, object]] = [
-    ("server.workers", 64),
     ("server.user", "restante"),
     ("server.resolvers", ["192.0.2.53:53", "[2001:db8::53]:53"]),
     ("server.private_targets", ["10.0.0.0/8"]),
@@ -265,6 +264,15 @@ def test_a_default_is_itself_of_the_accepted_form() -> None:
         for key, value in DEFAULTS.items()
     }
     assert load(None, environ) == load(None, {})
+
+
+def test_workers_with_a_database_and_memory_for_each(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(
+        "[server]\nworkers = 3\n[limits]\nmemory_mib = 150\n"
+        '[store]\nurl = "postgresql+psycopg://restante@db.example.org/restante"\n'
+    )
+    assert load(path, {}).server.workers == 3
 
 
 # Complaints

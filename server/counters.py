@@ -1,0 +1,58 @@
+"""What is counted over all connections of a server, made in one place from the configuration."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from net.limits import Clock, Connections, FailureCounts, Failures, Limiter
+from pop3d.server import UNAUTHENTICATED, UNAUTHENTICATED_PER_CLIENT
+
+if TYPE_CHECKING:
+    from server.config import Config
+
+SMTP_PER_CLIENT_MINUTE = 60
+HTTP_TOTAL = 500
+HTTP_PER_CLIENT = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """By name. With workers the parent has those that count, and each worker asks it."""
+
+    smtp: Limiter
+    pop3: Limiter
+    pop3_strangers: Limiter
+    http: Limiter
+    sign_ins: FailureCounts
+
+
+def counters(config: Config, *, clock: Clock = time.monotonic) -> Counters:
+    """Those that count."""
+    limits = config.limits
+    return Counters(
+        smtp=Connections(
+            total=limits.smtp_total,
+            per_client=limits.smtp_per_ip,
+            per_minute=SMTP_PER_CLIENT_MINUTE,
+            exempt=limits.exempt,
+            clock=clock,
+        ),
+        pop3=Connections(
+            total=limits.pop3_total,
+            per_minute=limits.pop3_per_ip_minute,
+            exempt=limits.exempt,
+            clock=clock,
+        ),
+        pop3_strangers=Connections(
+            total=UNAUTHENTICATED,
+            per_client=UNAUTHENTICATED_PER_CLIENT,
+            exempt=limits.exempt,
+            clock=clock,
+        ),
+        http=Connections(
+            total=HTTP_TOTAL, per_client=HTTP_PER_CLIENT, exempt=limits.exempt, clock=clock
+        ),
+        sign_ins=Failures(exempt=limits.exempt, clock=clock),
+    )

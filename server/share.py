@@ -1,0 +1,124 @@
+"""What a server has once, however many processes serve: its folder, its sockets, its counts."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from net.listen import Endpoint, PortNotOurs, PortTaken, bind
+from server import folder
+from server.counters import HTTP_TOTAL, Counters, counters
+from server.trouble import Trouble
+
+if TYPE_CHECKING:
+    from server.config import Config
+
+# Of a process: its database connections, TLS files, threads and log. Generous.
+DESCRIPTORS_BESIDE_CONNECTIONS = 100
+
+Processes = Callable[[], Awaitable[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """Bound before anything else happens; port 0 was given a number by then."""
+
+    smtp: list[socket.socket]
+    pop3: list[socket.socket]
+    http: list[socket.socket]
+
+    def endpoints(self) -> dict[str, list[Endpoint]]:
+        return {
+            name: [Endpoint(*opened.getsockname()[:2]) for opened in getattr(self, name)]
+            for name in ("smtp", "pop3", "http")
+        }
+
+    def close(self) -> None:
+        for opened in (*self.smtp, *self.pop3, *self.http):
+            opened.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a process that serves starts from.
+
+    `commanded`: it has the control socket. `processes` tells what `restante status` shows of the
+    process to signal and of those that serve.
+    """
+
+    sockets: Sockets
+    counters: Counters
+    commanded: bool
+    processes: Processes
+
+
+@contextmanager
+def shared(config: Config) -> Iterator[Share]:
+    """For one process that serves alone, or the parent of several. Raises Trouble."""
+    since = datetime.now(UTC)
+
+    async def this_one() -> dict[str, Any]:
+        pid = os.getpid()
+        return {"pid": pid, "workers": [worker_row(pid, since)]}
+
+    folder.prepare(config.server.data_dir)
+    with folder.claimed(config.server.data_dir), closing(open_sockets(config)) as sockets:
+        _raise_descriptor_limit(config)
+        yield Share(sockets, counters(config), commanded=True, processes=this_one)
+
+
+def shown(listening: Mapping[str, Sequence[Endpoint]]) -> dict[str, str]:
+    """For the log."""
+    return {name: ",".join(map(str, found)) for name, found in listening.items()}
+
+
+def worker_row(pid: int | None, since: datetime) -> dict[str, Any]:
+    """Of a process that serves, as `restante status` shows it."""
+    return {"pid": pid, "since": f"{since:%Y-%m-%dT%H:%M:%SZ}"}
+
+
+def open_sockets(config: Config) -> Sockets:
+    """Raises Trouble: a port is taken or not ours, or root would serve the world."""
+    wanted = (config.smtp.listen, config.pop3.listen, config.api.http_listen)
+    if os.geteuid() == 0 and not all(endpoint.loopback for part in wanted for endpoint in part):
+        raise Trouble(
+            "Restante does not serve the network as root.",
+            "A mistake in it would then be a mistake with all rights.",
+            "Start it as a user of its own that may bind low ports: CAP_NET_BIND_SERVICE.",
+            exit_code=4,
+        )
+    with ExitStack() as opened:
+        try:
+            parts = [[opened.enter_context(one) for one in bind(list(part))] for part in wanted]
+        except (PortTaken, PortNotOurs) as error:
+            raise Trouble(
+                f"{error.endpoint} cannot be listened on.",
+                f"{error}.",
+                "Stop that program, or choose another port (listen in config.toml; try --shift N).",
+                exit_code=3,
+            ) from error
+        opened.pop_all()
+        return Sockets(*parts)
+
+
+def _raise_descriptor_limit(config: Config) -> None:
+    """So that the limits of the configuration are met before that of the machine.
+
+    One worker may come to hold all connections, so with several each needs as many.
+    """
+    limits = config.limits
+    needed = limits.smtp_total + limits.pop3_total + HTTP_TOTAL + DESCRIPTORS_BESIDE_CONNECTIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        if most < needed:
+            structlog.get_logger().warning("server.few_descriptors", allowed=most, needed=needed)
