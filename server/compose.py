@@ -83,6 +83,7 @@ class Server:
             self.store.indexer.start()
             self.store.leases.start()
             self.store.upkeep.start()
+            self.store.nightly.start()
             self._watch = asyncio.create_task(self._watch_certificate())
             self._opened = opened.pop_all()
         structlog.get_logger().info(
@@ -133,6 +134,7 @@ class Server:
         """No new connections; what is in hand is finished, then everything is closed."""
         self._watch.cancel()
         await self._control.stop()  # where it was started
+        await self.store.nightly.stop()
         await self.store.upkeep.stop()
         await asyncio.gather(
             self._smtp.stop(), self._pop3.drain(POP3_DRAIN_S), self._api.stop(API_DRAIN_S)
@@ -213,6 +215,7 @@ def open_store(config: Config) -> Store:
         quota_octets=config.store.quota_mib * MIB,
         trash_days=config.store.trash_days,
         max_listed=config.pop3.max_listed,
+        backup_dir=config.store.backup_dir,
         # Three messages of the largest size must fit, whatever is configured.
         floor_octets=MIB * max(config.store.min_free_mib, 3 * config.smtp.max_message_mib),
     )

@@ -200,7 +200,6 @@ NOT_BUILT: Final[Mapping[str, tuple[str, ...]]] = {
     "api.trusted_proxies": (),
     "store.bodies": (),
     "store.journal_days": (),
-    "store.backup_dir": (),
     "tls.mode": ("files",),
     "limits.auth": (),
     "limits.auth_counts": (),

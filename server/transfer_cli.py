@@ -124,7 +124,7 @@ def export(
 )
 def backup(
     terminal: Terminal,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The folder of the backups.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder of the restores.")],
 ) -> None:
     """Adds a backup to a folder, while the server runs. Only what is new is copied."""
     path = str(output.absolute())
@@ -142,18 +142,18 @@ def backup(
 @command(FILES, "restore", "restante restore /srv/backup --check", "restante restore /srv/backup")
 def restore(
     terminal: Terminal,
-    directory: Annotated[Path, typer.Argument(help="The folder of the backups.")],
+    directory: Annotated[Path, typer.Argument(help="The folder of the restores.")],
     check: Annotated[bool, typer.Option("--check", help="Only read the backup through.")] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="In place of the mail that is there.")
     ] = False,
 ) -> None:
     """Fills an empty store with the newest backup. The server must not run."""
-    from store import backup as backups
+    from store import restore as restores
 
     if check:
         with _expected("The backup cannot be used.", "Try an older copy of that folder."):
-            checked = _shown(terminal, partial(backups.check, directory))
+            checked = _shown(terminal, partial(restores.check, directory))
         answer: Answer = {
             "backup": checked.meta,
             "messages": checked.messages,
@@ -167,7 +167,7 @@ def restore(
         todo = "An empty store can be filled; --replace takes the place of one that is not."
         with _expected("Nothing was restored.", todo):
             restored = _shown(
-                terminal, partial(backups.restore, directory, url, replace=replace, now=now)
+                terminal, partial(restores.restore, directory, url, replace=replace, now=now)
             )
         checked, kept, found = restored.checked, restored.kept, restored.report.found
         answer = {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,9 +11,8 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import DBAPIError
 
 from store import schema
-from store.database import Database, SchemaStep, revision, steps, take_lock
+from store.database import Database, SchemaStep, revision, steps
 from store.engines import StoreUnfit, backend
-from store.mailfiles import sync_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,32 +73,8 @@ def standing(url: str) -> Standing:
 def upgrade(url: str) -> tuple[Standing, Path | None]:
     """Brings the schema up to date; what was missing, and where a copy of before is.
 
-    A copy is made of an SQLite store; a database server has backups of its own. Raises StoreUnfit.
+    A database server has backups of its own. Raises StoreUnfit.
     """
     before = standing(url)
-    path = backend(url).path
-    copy = None
-    if path and before.found and before.missing:
-        with closing(take_lock(path)):
-            copy = _copy(path, path.with_name(f"{path.name}.before-{before.newest}"))
-    Database(url).close()
-    return before, copy
-
-
-def _copy(path: Path, copy: Path) -> Path:
-    """A whole copy that has been read through. Raises StoreUnfit."""
-    part = copy.with_name(copy.name + ".part")
-    part.unlink(missing_ok=True)
-    try:
-        with closing(sqlite3.connect(path)) as store, closing(sqlite3.connect(part)) as target:
-            store.backup(target)
-            [(answer,)] = target.execute("PRAGMA quick_check(1)")
-    except sqlite3.Error as error:
-        raise StoreUnfit(f"{path} cannot be copied: {error}") from error
-    if answer != "ok":
-        raise StoreUnfit(f"{path} is damaged: {answer}")
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(copy)
-    sync_folder(copy.parent)
-    return copy
+    with closing(Database(url)) as database:
+        return before, database.copy

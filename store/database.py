@@ -6,8 +6,10 @@ import asyncio
 import fcntl
 import os
 import secrets
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypeVar
@@ -48,8 +50,11 @@ def failure_of(trouble: Trouble, error: DBAPIError) -> Failure | None:
 class Database:
     """Opened and brought to the newest schema by its constructor. Raises StoreUnfit.
 
-    `filling`: by what fills a store from elsewhere; others refuse one that is not full yet.
+    `filling`: by what fills a store from elsewhere; others refuse one that is not full yet. `copy`:
+    the file of before, where a file was brought to a newer schema.
     """
+
+    copy: Path | None = None
 
     def __init__(self, url: str, *, filling: bool = False) -> None:
         self.backend: Backend = backend(url)
@@ -124,6 +129,8 @@ class Database:
         try:
             with self.writer.begin() as connection:
                 self.backend.check(connection)
+                if self.backend.path:
+                    self.copy = _copy_of_before(self.backend.path, revision(connection))
                 migrate(connection)
                 if not filling and is_unfinished(connection):
                     raise StoreUnfit(
@@ -161,6 +168,31 @@ def migrate(connection: Connection) -> None:
         command.upgrade(config, "head")
     except CommandError as error:
         raise StoreUnfit(f"its schema {found} is of another version of Restante") from error
+
+
+def _copy_of_before(path: Path, found: str | None) -> Path | None:
+    """A whole copy that has been read through, if the next act is to change the schema."""
+    known = [step.revision for step in steps()]
+    if found not in known[:-1]:
+        return None
+    copy = path.with_name(f"{path.name}.before-{known[-1]}")
+    part = copy.with_name(copy.name + ".part")
+    part.unlink(missing_ok=True)
+    try:
+        with closing(sqlite3.connect(path)) as store, closing(sqlite3.connect(part)) as target:
+            store.backup(target)
+            [(answer,)] = target.execute("PRAGMA quick_check(1)")
+        if answer != "ok":
+            raise StoreUnfit(f"{path} is damaged: {answer}")
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(copy)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreUnfit(f"{path} cannot be copied: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    _sync_folders(path)
+    return copy
 
 
 def _alembic() -> AlembicConfig:

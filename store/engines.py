@@ -19,6 +19,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
+from store.faults import hide_values
+
 MIB = 1024 * 1024
 OLDEST_SQLITE = (3, 40, 1)
 OLDEST_POSTGRESQL = 150000
@@ -72,10 +74,12 @@ class Backend:
             max_overflow=0,
             # A pooled connection may have died since; on SQLite it cannot.
             pool_pre_ping=self.shared,
-            hide_parameters=True,  # an error must not show what a message holds
+            hide_parameters=True,  # an error must not show what a message holds; see also `faults`
             connect_args=_CONNECT_ARGS[self.name],
             **({} if self.begin else {"isolation_level": _ISOLATION[writes]}),
         )
+
+        hide_values(engine)
 
         @event.listens_for(engine, "connect")
         def prepare(connection: Any, _record: object) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
+from pathlib import Path
 from typing import TypedDict, overload
 
 from mail.address import Address, DomainName
@@ -26,6 +27,7 @@ class StoreSettings:
     """`url` is an SQLAlchemy URL. `quota_octets` 0: no quota.
 
     `floor_octets`: with less free room than this a database that is a file takes no more mail.
+    `backup_dir`: where a backup goes every night.
     """
 
     url: str
@@ -33,6 +35,7 @@ class StoreSettings:
     trash_days: int
     max_listed: int
     floor_octets: int = 0
+    backup_dir: Path | None = None
     on_delete: Folder = Folder.TRASH  # where POP3 moves what it deletes
 
 

@@ -207,18 +207,25 @@ def forget_tombstones(drop: int, modseq: int, connection: Connection) -> None:
     )
 
 
-def oldest_trash(connection: Connection) -> dict[int, list[UniqueId]]:
-    """What would go first of all trash, by maildrop. It reads every row: for a full disk only."""
-    message = schema.message.c
-    found: dict[int, list[UniqueId]] = {}
-    for drop, uid in connection.execute(
-        select(message.maildrop_id, message.uid)
-        .where(message.folder == Folder.TRASH)
+def oldest_trash(until: int, octets: int, connection: Connection) -> dict[int, list[bytes]]:
+    """What would go first of the trash that expires `until` then, by maildrop: enough of it that
+    its bodies have so many octets. Nothing where all of it has less.
+
+    It reads every row: for a full disk only.
+    """
+    message, body = schema.message.c, schema.body.c
+    found: dict[int, list[bytes]] = {}
+    for drop, uid, stored, refs in connection.execute(
+        select(message.maildrop_id, message.uid, body.stored, body.refs)
+        .join(schema.body, and_(body.home == message.home, body.uid == message.uid))
+        .where(message.folder == Folder.TRASH, message.expires_at <= until)
         .order_by(message.expires_at, message.uid)
-        .limit(BODIES_AT_ONCE)
     ):
-        found.setdefault(drop, []).append(UniqueId(uid))
-    return found
+        found.setdefault(drop, []).append(bytes(uid))
+        octets -= stored // max(refs, 1)  # of a shared one this much, if the others go too
+        if octets <= 0:
+            return found
+    return {}
 
 
 def closed(now: int, connection: Connection) -> list[tuple[int, int]]:

@@ -35,7 +35,14 @@ class Space:
         free = self.free()
         if free >= self._floor + RESERVE_OCTETS:
             return False  # whatever is missing: the common case, asked before each commit
-        return free < self._floor + self._missing()
+        return self._shortage(free) > 0
+
+    def shortage(self) -> int:
+        """Octets to free until mail is taken again; not above 0 while it is."""
+        return self._shortage(self.free())
+
+    def _shortage(self, free: int) -> int:
+        return self._floor + self._missing() - free
 
     def release(self) -> None:
         """Lets go of the reserve, where the disk lets us."""

@@ -19,6 +19,7 @@ from store.indexer import Indexer
 from store.leases import Leases
 from store.maildrops import Maildrops
 from store.messages import Messages
+from store.nightly import Nightly
 from store.records import StoreSettings
 from store.search import Search
 from store.sessions import Sessions
@@ -67,6 +68,7 @@ class Store:
             settings,
             calendar=Calendar(clock, elapsed),
         )
+        self.nightly = Nightly(self.save, self.leases, settings.backup_dir, clock=clock)
         self.transfers = Transfers(database, writer, settings, space=self._space, clock=clock)
 
     async def verify(
@@ -83,7 +85,9 @@ class Store:
 
     async def save(self, folder: Path, *, step: Step) -> Saved:
         """Adds a backup to a folder. See `store.backup`."""
-        return await asyncio.to_thread(save, self._database, folder, now=self._clock(), step=step)
+        async with self.upkeep.bodies:
+            now = self._clock()
+            return await asyncio.to_thread(save, self._database, folder, now=now, step=step)
 
     async def size(self) -> Size:
         return await self._database.read(partial(size, self._database.backend.path))

@@ -28,12 +28,16 @@ from store.leases import Lease, Leases, hold
 from store.messages import PURGED_FOR
 from store.moves import SHOWN, Move
 from store.records import Folder, StoreSettings, microseconds
+from store.space import Space
 from store.writer import Work, Writer
 
 T = TypeVar("T")
 
 EVERY_S = 60
 CLOCK_JUMP = timedelta(hours=1)
+SESSION = timedelta(hours=12)  # of POP3 at most: that long what it lists must be there
+IN_VAIN = timedelta(hours=1)
+ROUNDING = 1024 * 1024  # only whole pages are given back
 DROPS_A_RUN = 1000
 SESSIONS_AT_ONCE = 500
 FREE_PAGES_KEPT = 1024  # room that the next messages take without growing the file
@@ -94,6 +98,9 @@ class Upkeep:
         self._settings = settings
         self._calendar = calendar
         self._steps = 0
+        self._in_vain_until = 0  # TS
+        # Held by what needs the bodies of rows that may go meanwhile, and while they go early.
+        self.bodies = asyncio.Lock()
         self._serving: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -192,22 +199,48 @@ class Upkeep:
                 await self._run(lease, work, octets=octets)
 
     async def _make_room(self, lease: Lease, now: int) -> None:
-        """Below the floor the trash that would go first goes at once, and bodies without grace."""
-        if self._space is None or not self._space.short():
+        """Below the floor bodies go without their grace, and then trash before its time.
+
+        Not while a backup needs them. No session can list them: what has expired left the inbox a
+        day ago or longer.
+        """
+        if self._space is None or not self._space.short() or self.bodies.locked():
             return
-        later = now + removal.us(removal.BODY_GRACE)
-        await self._sweep(lease, later)
-        await self._give_back(kept=0)
-        while self._space.short() and (trash := await self._database.read(removal.oldest_trash)):
-            for drop, uids in trash.items():
-                await self._run(lease, self._purge(drop, uids, now).run)
-                octets = [uid.octets for uid in uids]
-                backend = self._database.backend
-                await self._run(lease, partial(removal.remove, drop, octets, now, backend))
-            await self._sweep(lease, later)
+        async with self.bodies:
+            await self._sweep(lease, now + removal.us(removal.BODY_GRACE))
             await self._give_back(kept=0)
-            log.warning("upkeep.made_room", removed=sum(map(len, trash.values())))
-        self._space.replenish()
+            if self._space.short() and now >= self._in_vain_until:
+                await self._empty_trash(lease, now, self._space)
+            self._space.replenish()
+
+    async def _empty_trash(self, lease: Lease, now: int, space: Space) -> None:
+        """Of what no session can list any more, only as much as brings the room back.
+
+        Nothing where that is not enough, and no more where it does not help: somebody else fills
+        the disk then.
+        """
+        days = timedelta(days=max(self._settings.trash_days, 1))
+        until = now + removal.us(days - SESSION)
+        trash = await self._database.read(
+            partial(removal.oldest_trash, until, space.shortage() + ROUNDING)
+        )
+        for drop, uids in trash.items():
+            for some in removal.slices(uids):
+                free = space.free()
+                purge = self._purge(drop, [UniqueId(uid) for uid in some], now)
+                await self._run(lease, purge.run)
+                remove = partial(removal.remove, drop, some, now, self._database.backend)
+                await self._run(lease, remove)
+                await self._sweep(lease, now + removal.us(removal.BODY_GRACE))
+                await self._give_back(kept=0)
+                log.warning("upkeep.made_room", removed=len(some))
+                if space.free() <= free:
+                    self._in_vain_until = now + removal.us(IN_VAIN)
+                    return
+                if not space.short():
+                    return
+        if not trash:
+            log.warning("upkeep.no_room", octets=space.shortage())
 
     async def _end_sessions(self, lease: Lease, now: int) -> None:
         while ids := await self._database.read(partial(_ended_sessions, now)):

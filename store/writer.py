@@ -283,10 +283,12 @@ class Writer:
             return job.work(connection) if found is None else found
 
         again = _Job(once_more, job.octets, frees=True, landed=None, future=job.future)
-        error = self._run([again])
+        before, error = job.error, self._run([again])
         job.result, job.error = again.result, again.error
         if isinstance(error, IntegrityError) and job.landed:
-            return False  # an earlier try has just been committed: ask again
+            # An earlier try may just have been committed: ask again. If that is not what has the
+            # key, it is something else.
+            return isinstance(before, IntegrityError)
         return not (
             isinstance(error, DBAPIError)
             and self._database.backend.trouble(error) in (Trouble.LOST, Trouble.AGAIN)

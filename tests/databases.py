@@ -51,6 +51,10 @@ class Database:
         """A new empty database; one of that name that was there before is dropped."""
         assert re.fullmatch(r"[a-z][a-z0-9_]*", name)
         self.execute(*(statement.format(name=name) for statement in self._create))
+        return self.at(name)
+
+    def at(self, name: str) -> str:
+        """Where a database is, or would be."""
         return self._owner.set(database=name).render_as_string(hide_password=False)
 
     def execute(self, *statements: str) -> list[Any]:

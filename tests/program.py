@@ -39,6 +39,31 @@ def succeed(*arguments: str | Path, folder: Path, answer: str = "") -> str:
     return done.stdout
 
 
+# Between the two, because a process is charged with the memory of the one that starts it.
+_MEASURE = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[1:]).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
+sys.exit(status)
+"""
+
+
+def measured(*arguments: str | Path, folder: Path) -> tuple[str, int]:
+    """What a command says, and the most memory that it took, in MiB."""
+    done = subprocess.run(
+        [sys.executable, "-ISc", _MEASURE, RESTANTE, *arguments],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=_environment(),
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    said, _, mib = done.stdout.removesuffix("\n").rpartition("\n")
+    return said, int(mib)
+
+
 @dataclass
 class Running:
     """A server process. `lines` is what it has said so far, standard error and output."""

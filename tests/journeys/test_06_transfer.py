@@ -8,7 +8,7 @@ import pytest
 from mail.address import Address
 from net.listen import Endpoint
 from server.knock import knock
-from tests.kit import CONFIG, PASSWORD, pop3_client, retrieved
+from tests.kit import pop3_client, retrieved
 from tests.program import restante, running, succeed
 from tests.shapes import message
 
@@ -16,15 +16,10 @@ LINE = b"From bob@example.net Thu Jan  1 12:00:00 2015\n"
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "config.toml").write_text(CONFIG.format(smtp=0, pop3=0, http=0))
-    succeed("domain", "add", "example.org", folder=tmp_path)
-    for user in ("ada", "bea"):
-        options = ("--address", f"{user}@example.org", "--password-stdin")
-        succeed("user", "add", user, *options, folder=tmp_path, answer=PASSWORD)
+def folder(two_users: Path) -> Path:
     mails = [message(number, big=200_000).replace(b"\r\n", b"\n") for number in range(120)]
-    (tmp_path / "old.mbox").write_bytes(b"".join(LINE + mail + b"\n" for mail in mails))
-    return tmp_path
+    (two_users / "old.mbox").write_bytes(b"".join(LINE + mail + b"\n" for mail in mails))
+    return two_users
 
 
 def transfer(folder: Path) -> None:
@@ -116,23 +111,6 @@ def test_a_backup_of_a_running_server_brings_everything_back(folder: Path) -> No
     succeed("restore", "backup", folder=folder)
     with running("serve", folder=folder) as server:
         assert mail_of(server.listening()["pop3"], "ada") == before
-
-
-def test_a_store_is_moved(folder: Path) -> None:
-    succeed("import", "--user", "ada", "old.mbox", folder=folder)
-    answer = json.loads(
-        succeed("db", "move", "--to", f"sqlite:///{folder}/new.db", "--json", folder=folder)
-    )
-    assert answer["messages"] == 120
-    text = (folder / "config.toml").read_text()
-    (folder / "config.toml").write_text(text + f'[store]\nurl = "sqlite:///{folder}/new.db"\n')
-    with running("serve", folder=folder) as server:
-        assert len(mail_of(server.listening()["pop3"], "ada")) == 120
-        refused = restante("db", "move", "--to", f"sqlite:///{folder}/x.db", folder=folder)
-        assert refused.returncode == 4
-    again = restante("db", "move", "--to", f"sqlite:///{folder}/data/restante.db", folder=folder)
-    assert again.returncode == 4
-    assert len(again.stderr.splitlines()) == 3
 
 
 def test_the_schema_is_checked_and_upgraded(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -88,10 +88,10 @@ def settings(url: str) -> StoreSettings:
 
 
 @asynccontextmanager
-async def aged_store(url: str) -> AsyncIterator[Aged]:
-    """On a new database."""
+async def aged_store(url: str, **others: Any) -> AsyncIterator[Aged]:
+    """On a new database; with other settings."""
     time = Time()
-    store = Store(settings(url), clock=time.now, elapsed=time.elapsed)
+    store = Store(replace(settings(url), **others), clock=time.now, elapsed=time.elapsed)
     try:
         aged = Aged(url, time, store)
         await store.domains.add(parse_domain("example.test"))

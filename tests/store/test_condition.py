@@ -56,6 +56,20 @@ def test_an_older_store_is_upgraded_and_a_copy_kept(tmp_path: Path) -> None:
     assert upgrade(url)[1] is None
 
 
+def test_a_server_that_starts_keeps_a_copy_too(tmp_path: Path) -> None:
+    path = tmp_path / "restante.db"
+    first, *later = steps()
+    made_with(path, first.revision)
+    opened(path).close()
+    copy = path.with_name(f"{path.name}.before-{later[-1].revision}")
+    with closing(sqlite3.connect(copy)) as raw:
+        found = raw.execute("SELECT version_num FROM alembic_version").fetchone()
+        assert found == (first.revision,)
+    copy.unlink()
+    opened(path).close()
+    assert not list(tmp_path.glob("*before*"))
+
+
 def test_nothing_is_made_or_changed_by_looking(tmp_path: Path) -> None:
     path = tmp_path / "restante.db"
     assert list(standing(f"sqlite:///{path}").missing) == steps()

@@ -17,6 +17,8 @@ from store.records import Folder, Role, Usage
 from tests.store.aged import aged_store
 from tests.store.conftest import PREFIX, QUOTA, Filled, fill, now
 
+FLIPS = 80
+
 HEADER = b"From: Bob <bob@example.net>\r\nSubject: One\r\n\r\n"
 
 
@@ -142,7 +144,7 @@ async def test_no_damaged_octet_is_served(filled: Filled) -> None:
     uid = await filled.keep(content)
     [(frame,)] = filled.sql("SELECT frame FROM body_chunk")
     chance = random.Random(3)
-    for _ in range(200):
+    for _ in range(FLIPS):
         octets = bytearray(frame)
         octets[chance.randrange(len(frame))] ^= 1 << chance.randrange(8)
         filled.sql("UPDATE body_chunk SET frame = :frame", frame=bytes(octets))

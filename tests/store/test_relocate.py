@@ -14,7 +14,7 @@ from store.engines import StoreUnfit
 from store.records import Folder
 from tests.databases import Database
 from tests.shapes import message
-from tests.store.conftest import Filled, opened_at
+from tests.store.conftest import Filled, emptied, opened_at
 from tests.store.test_backup import content, nothing
 
 HEADER = b"From: Bob <bob@example.net>\r\nSubject: One\r\n\r\n"
@@ -26,7 +26,7 @@ def other(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'other.db'}"
     server: Database = request.getfixturevalue(request.param)
-    return server.url("other")
+    return emptied(server, "other")
 
 
 async def fill_up(filled: Filled) -> None:

@@ -37,8 +37,8 @@ SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
-async def aged(tmp_path: Path) -> AsyncIterator[Aged]:
-    async with aged_store(f"sqlite:///{tmp_path / 'restante.db'}") as found:
+async def aged(url: str) -> AsyncIterator[Aged]:
+    async with aged_store(url) as found:
         yield found
 
 
@@ -300,8 +300,7 @@ class Cut(Writer):
         return await super().run(work, **options)
 
 
-async def test_cut_off_after_any_step_the_next_life_goes_on(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'restante.db'}"
+async def test_cut_off_after_any_step_the_next_life_goes_on(url: str) -> None:
     async with aged_store(url) as aged:
         both = [await aged.keep(HEADER + b"x" * n + b"\r\n", aged.ann, aged.eve) for n in range(3)]
         own = [await aged.keep(HEADER, aged.eve) for _ in range(3)]

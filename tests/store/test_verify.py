@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -18,8 +17,8 @@ LONG = HEADER + random.Random(1).randbytes(2 * CHUNK_OCTETS).hex().encode() + b"
 
 
 @pytest.fixture
-async def aged(tmp_path: Path) -> AsyncIterator[Aged]:
-    async with aged_store(f"sqlite:///{tmp_path / 'restante.db'}") as found:
+async def aged(url: str) -> AsyncIterator[Aged]:
+    async with aged_store(url) as found:
         found.run("UPDATE maildrop SET quota_octets = 0")
         yield found
 
@@ -185,8 +184,7 @@ async def test_a_uidl_that_two_messages_have(aged: Aged) -> None:
 
 
 async def test_a_share_of_the_bodies(aged: Aged) -> None:
-    for _ in range(400):
-        await aged.keep(b"\r\n")
+    await asyncio.gather(*(aged.keep(b"\r\n") for _ in range(400)))
     assert (await aged.store.verify(bodies=0)).unpacked == 0
     assert 20 < (await aged.store.verify(bodies=25)).unpacked < 180  # 100 in the mean
 

@@ -132,7 +132,6 @@ GOOD_LATER: list[tuple[str, object]] = [
     ("api.trusted_proxies", ["127.0.0.0/8"]),
     ("store.bodies", "s3://mail-bodies/restante"),
     ("store.journal_days", 3650),
-    ("store.backup_dir", "/srv/backups"),
     ("tls.mode", "acme"),
     ("limits.auth", 0),
     ("limits.auth_counts", "failures"),

@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from mail.errors import OverQuota, StorageBusy, StorageFull
 from store.database import Database
 from store.writer import ALONE_OCTETS, BATCH_JOBS, BATCH_OCTETS, QUEUE_JOBS, QUEUE_OCTETS, Writer
+from tests.store.conftest import new_file
 
 Job = Callable[[Connection], Connection]
 Task = asyncio.Task[Connection]
@@ -24,7 +25,7 @@ class Desk:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.database = Database(f"sqlite:///{path}")
+        self.database = Database(new_file(path))
         with self.database.writer.begin() as connection:
             connection.exec_driver_sql("CREATE TABLE note (name TEXT UNIQUE)")
         self.writer = Writer(self.database, None)
