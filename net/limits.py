@@ -1,4 +1,4 @@
-"""What one client may take: connections, their rate, octets in memory, failed sign-ins.
+"""What one client may take: connections, their rate, octets, guesses, failed sign-ins.
 
 Everything a stranger can make grow has its bound here. An IPv6 client counts by its /64.
 Times are monotonic seconds, handed in as `clock`.
@@ -6,11 +6,12 @@ Times are monotonic seconds, handed in as `clock`.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import math
 from array import array
 from bisect import bisect_right
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,6 +21,7 @@ Clock = Callable[[], float]
 
 TABLE_KEYS = 100_000  # clients remembered at once; the one not seen for longest is forgotten
 RATE_WINDOW_S = 60
+ALLOWANCE_S = 3600
 SITE_SHARES = 4.5  # of one client's, for all clients of one IPv6 /48 together
 ACCOUNT_CHARACTERS = 64  # of a name that was typed: a long one takes no more room than others
 FAILURE_DELAYS_S = (0, 1, 2, 4, 8)  # after the first, second, ... failure of one account and client
@@ -205,11 +207,52 @@ class Connections:
         return Refused("too many new connections from your address", wait, silent)
 
 
+class Allowance:
+    """So much for one client in an hour; who has taken it all has none for an hour from then.
+
+    As a Limiter it keeps those out. Its places are without number, so nothing is released.
+    """
+
+    def __init__(self, most: int, reason: str, *, clock: Clock) -> None:
+        self._most = most
+        self._reason = reason
+        self._clock = clock
+        self._taken: OrderedDict[str, tuple[int, float]] = OrderedDict()  # and since when
+
+    def take(self, peer: Peer, amount: int = 1) -> None:
+        """Counts what was taken, even where it is more than there was."""
+        key, now = peer.key, self._clock()
+        taken, since = self._taken.get(key, (0, now))
+        if now - since >= ALLOWANCE_S:
+            taken, since = 0, now
+        if taken < self._most <= taken + amount:
+            since = now
+        self._taken[key] = (taken + amount, since)
+        self._taken.move_to_end(key)
+        if len(self._taken) > TABLE_KEYS:
+            self._taken.popitem(last=False)
+
+    def wait_s(self, peer: Peer) -> int:
+        """0 while there is some left; else the seconds until there is."""
+        taken, since = self._taken.get(peer.key, (0, 0.0))
+        left = since + ALLOWANCE_S - self._clock()
+        return math.ceil(left) if taken >= self._most and left > 0 else 0
+
+    async def admit(self, peer: Peer) -> Refused | None:
+        wait = self.wait_s(peer)
+        return Refused(self._reason, wait) if wait else None
+
+    def release(self, peer: Peer) -> None:
+        """As Limiter has it."""
+
+
 class OctetBudget:
-    """Octets of messages in memory, over all connections."""
+    """Octets of messages, over all connections."""
 
     def __init__(self, octets: int) -> None:
+        self.total = octets
         self._left = octets
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     def take(self, octets: int) -> bool:
         """False when there are not that many left; nothing is taken then."""
@@ -218,8 +261,27 @@ class OctetBudget:
         self._left -= octets
         return True
 
+    async def take_in_turn(self, octets: int) -> None:
+        """Waits until there are that many, behind those who wait already. At most `total`."""
+        if not self._waiting and self.take(octets):
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append((octets, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            self.give(0 if turn.cancelled() else octets)
+            raise
+
     def give(self, octets: int) -> None:
         self._left += octets
+        while self._waiting:
+            wanted, turn = self._waiting[0]
+            if not turn.done():
+                if not self.take(wanted):
+                    return
+                turn.set_result(None)
+            self._waiting.popleft()
 
 
 class Failures:

@@ -32,8 +32,10 @@ from server.config_forms import mask
 from server.control import Control, bound
 from server.share import Share, shared, shown
 from server.trouble import Trouble
-from smtpin.handler import Handler, Intake, Limits
+from smtpin.handler import Handler, Intake
+from smtpin.limits import Limits, Shared, misses_allowance, octets_allowance
 from smtpin.server import SmtpServer
+from smtpin.spool import Spool
 from store.database import StoreInUse
 from store.engines import StoreUnfit
 from store.records import Folder, StoreSettings
@@ -91,25 +93,12 @@ class Server:
         )
 
     def _build(self) -> None:
-        config, store, certificate = self.config, self.store, self.certificate
+        config, store = self.config, self.store
         hostname, counters = config.server.hostname, self._share.counters
         app_key = app_password_key(config)
         login = Login(store, self.passwords, counters.sign_ins, key=app_key, clock=time.monotonic)
         token_key = load_key(config.server.data_dir / "token.key")
-        self._smtp = SmtpServer(
-            Handler(
-                hostname=hostname,
-                limits=Limits(message_octets=config.smtp.max_message_mib * MIB),
-                intake=Intake(
-                    resolve=partial(resolve, store=store),
-                    deliver=partial(deliver, store=store, hostname=hostname, clock=utc_now),
-                ),
-            ),
-            tls=certificate.context(),
-            connections=counters.smtp,
-            budget=OctetBudget(config.limits.memory_mib * MIB // config.server.workers),
-            proxies=config.server.proxy_protocol,
-        )
+        self._smtp = self._smtp_server()
         self._pop3 = Pop3Server(
             store, login, connections=counters.pop3, strangers=counters.pop3_strangers
         )
@@ -129,6 +118,36 @@ class Server:
         }
         long_acts = {name: partial(act, store) for name, act in transfer.LONG_ACTS.items()}
         self._control = Control(config.server.data_dir, acts, long_acts)
+
+    def _smtp_server(self) -> SmtpServer:
+        config, store, limits = self.config, self.store, self.config.limits
+        workers = config.server.workers
+        return SmtpServer(
+            Handler(
+                hostname=config.server.hostname,
+                limits=Limits(message_octets=config.smtp.max_message_mib * MIB),
+                intake=Intake(
+                    resolve=partial(resolve, store=store),
+                    deliver=partial(
+                        deliver, store=store, hostname=config.server.hostname, clock=utc_now
+                    ),
+                ),
+            ),
+            tls=self.certificate.context(),
+            shared=Shared(
+                connections=self._share.counters.smtp,
+                places=limits.smtp_total // workers,
+                spool=Spool(
+                    OctetBudget(limits.memory_mib * MIB // workers),
+                    config.server.data_dir,
+                    floor=floor_octets(config),
+                ),
+                misses=misses_allowance(time.monotonic),
+                octets=octets_allowance(time.monotonic),
+                exempt=limits.exempt,
+            ),
+            proxies=config.server.proxy_protocol,
+        )
 
     async def stop(self) -> None:
         """No new connections; what is in hand is finished, then everything is closed."""
@@ -216,8 +235,7 @@ def open_store(config: Config) -> Store:
         trash_days=config.store.trash_days,
         max_listed=config.pop3.max_listed,
         backup_dir=config.store.backup_dir,
-        # Three messages of the largest size must fit, whatever is configured.
-        floor_octets=MIB * max(config.store.min_free_mib, 3 * config.smtp.max_message_mib),
+        floor_octets=floor_octets(config),
     )
     try:
         return Store(settings, clock=utc_now)
@@ -240,6 +258,11 @@ def open_store(config: Config) -> Store:
 def app_password_key(config: Config) -> bytes:
     """Without this file no app password is known any more."""
     return load_key(config.server.data_dir / "credential.key")
+
+
+def floor_octets(config: Config) -> int:
+    """Free space that mail leaves on the disk: three messages of the largest size must fit."""
+    return MIB * max(config.store.min_free_mib, 3 * config.smtp.max_message_mib)
 
 
 def store_url(config: Config) -> str:

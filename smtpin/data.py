@@ -24,7 +24,7 @@ class Finding(Enum):
 
 
 class DataReader:
-    """One message, fed in blocks until `ended`; then `content` and `rest`, the octets behind it.
+    """One message, fed in blocks until `ended`; then `wire`, and `rest`, the octets behind it.
 
     `size` is what the message has so far, dots that stuffing added not counted (RFC 1870
     section 5); exact once `ended`, never too high before. Above `limit` the message is `too_large`
@@ -35,6 +35,7 @@ class DataReader:
         self._limit = limit
         # The end mark's first CRLF is that of the last line; in an empty message that of DATA.
         self._octets = bytearray(_CRLF)
+        self._lead = len(_CRLF)  # octets at the start that are none of the message
         self._at = 0  # the end mark cannot start before here
         self.size = 0
         self.keeping = True
@@ -72,11 +73,32 @@ class DataReader:
         """Keeps no content from now on; the end is still looked for."""
         self.keeping = False
 
-    def content(self) -> bytes:
-        """The message: dots undone, then canonical. Once, when `ended` and still `keeping`."""
-        octets = bytes(memoryview(self._octets)[len(_CRLF) :])
+    @property
+    def held(self) -> int:
+        """Octets in memory."""
+        return len(self._octets)
+
+    def spill(self) -> bytes:
+        """Gives away what is held, as it came, for the caller to keep in its order.
+
+        The last octets stay, for the end mark may have begun in them.
+        """
+        octets = bytes(memoryview(self._octets)[self._lead : self._at])
+        del self._octets[: self._at]
+        self._lead = max(self._lead - self._at, 0)
+        self._at = 0
+        return octets
+
+    def wire(self) -> bytes:
+        """What is held, as it came: all that was not spilled. Once, when `ended` and `keeping`."""
+        octets = bytes(memoryview(self._octets)[self._lead :])
         self._octets.clear()
-        return canonical(unstuff(octets))
+        return octets
+
+
+def content(wire: bytes) -> bytes:
+    """The message in the octets as they came: dots undone, then canonical."""
+    return canonical(unstuff(wire))
 
 
 def finding(content: bytes) -> Finding | None:

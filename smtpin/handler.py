@@ -17,27 +17,12 @@ from mail.address import Address, Path
 from mail.errors import Failure, OutcomeUnknown
 from net.limits import Peer
 from smtpin import replies
+from smtpin.limits import Limits
 from smtpin.replies import Reply
 
 _HOST = re.compile(r"[!-~]{1,255}")
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one session may take."""
-
-    message_octets: int = 50 * 1024 * 1024
-    recipients: int = 100
-    refusals: int = 10  # 4yz to RCPT not counted
-    command_s: float = 300  # RFC 5321 section 4.5.3.2.7
-    handshake_s: float = 10
-    stretch_s: float = 60  # in DATA: within each such time ...
-    stretch_octets: int = 30_000  # ... so many octets, or the end
-    message_s: float = 600
-    keep_s: float = 340  # the store's 30 s in its queue and 300 s of a commit, and our own work
-    linger_s: float = 10  # for a peer that does not read our last reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +39,22 @@ class Envelope(smtp.Envelope):
     mail_from: Path | None  # type: ignore[assignment]  # aiosmtpd asks only whether it is true
     rcpt_tos: list[Recipient]  # type: ignore[assignment]  # likewise
     content: bytes | None
-    declared_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """As OpenSSL calls them."""
+
+    version: str
+    cipher: str
+
+
+class Session(smtp.Session):
+    """`peer` is the client, behind a proxy too; `ssl` tells what TLS agreed on, None without it."""
+
+    peer: Peer  # type: ignore[assignment]
+    ssl: Tls | None  # type: ignore[assignment]
+    in_ascii: bool = True  # the command in hand
 
 
 class Handler:
@@ -68,7 +68,7 @@ class Handler:
         self.deliveries: set[asyncio.Task[Reply | None]] = set()
 
     async def handle_HELO(
-        self, _smtp: smtp.SMTP, session: smtp.Session, _envelope: Envelope, host: str
+        self, _server: smtp.SMTP, session: Session, _envelope: Envelope, host: str
     ) -> Reply:
         if not _HOST.fullmatch(host):
             return replies.BAD_HELO
@@ -77,64 +77,66 @@ class Handler:
 
     async def handle_EHLO(
         self,
-        _smtp: smtp.SMTP,
-        session: smtp.Session,
+        server: smtp.SMTP,
+        session: Session,
         _envelope: Envelope,
         host: str,
-        stock: list[str],
+        _stock: list[str],
     ) -> list[Reply]:
-        """One reply, so that it goes out in one write. `stock` is what aiosmtpd would say."""
+        """One reply, so that it goes out in one write."""
         if not _HOST.fullmatch(host):
             return [replies.BAD_HELO]
         session.host_name = host
         extensions = [
             f"SIZE {self.limits.message_octets}",
             "8BITMIME",
+            "SMTPUTF8",
             "PIPELINING",
             "ENHANCEDSTATUSCODES",
+            f"LIMITS RCPTMAX={self.limits.recipients}",
         ]
-        if "250-STARTTLS" in stock:
+        if server.tls_context and not session.ssl:
             extensions.append("STARTTLS")
         return [replies.hello(self.hostname, *extensions)]
 
     async def handle_MAIL(
         self,
-        _smtp: smtp.SMTP,
-        _session: smtp.Session,
+        _server: smtp.SMTP,
+        session: Session,
         envelope: Envelope,
         path: Path,
-        options: list[str],
+        _options: list[str],
     ) -> Reply:
         if path.address and not path.address.domain:
             return replies.BAD_SENDER  # only RCPT knows a bare Postmaster
-        for option in options:
-            keyword, _, value = option.partition("=")
-            if keyword == "SIZE":
-                envelope.declared_size = int(value)
+        if not session.in_ascii and not envelope.smtp_utf8:
+            return replies.NOT_ASCII
         envelope.mail_from = path
         return replies.SENDER_OK
 
     async def handle_RCPT(
         self,
-        _smtp: smtp.SMTP,
-        session: smtp.Session,
+        _server: smtp.SMTP,
+        session: Session,
         envelope: Envelope,
         path: Path,
         _options: list[str],
     ) -> Reply:
         if path.address is None:
             return replies.BAD_RECIPIENT
+        if not session.in_ascii and not envelope.smtp_utf8:
+            return replies.NOT_ASCII
         if len(envelope.rcpt_tos) >= self.limits.recipients:
             return replies.TOO_MANY_RECIPIENTS
         try:
             recipient = await self._intake.resolve(path.address)
         except Failure as failure:
-            return _refused(failure, Peer.of(session.peer))
+            return _refused(failure, session.peer)
         envelope.rcpt_tos.append(recipient)
         return replies.RECIPIENT_OK
 
     async def handle_DATA(
-        self, _smtp: smtp.SMTP, session: smtp.Session, envelope: Envelope
+        self, _server: smtp.SMTP, session: Session, envelope: Envelope
     ) -> Reply | None:
         """The reply once the message is kept or refused; None if that takes too long to wait for.
 
@@ -143,13 +145,14 @@ class Handler:
         assert envelope.mail_from is not None
         assert envelope.content is not None
         assert session.host_name is not None
-        peer = Peer.of(session.peer)
-        tls = session.ssl is not None
+        peer = session.peer
         arrival = Arrival(
             peer_ip=peer.ip,
             helo=session.host_name,
-            protocol="ESMTPS" if tls else "ESMTP" if session.extended_smtp else "SMTP",
-            cipher=session.ssl["cipher"][0] if session.ssl else None,
+            protocol=_protocol(session, envelope),
+            tls_version=session.ssl.version if session.ssl else None,
+            cipher=session.ssl.cipher if session.ssl else None,
+            smtputf8=envelope.smtp_utf8,
             sender=envelope.mail_from.address,
             recipients=tuple(envelope.rcpt_tos),
             content=envelope.content,
@@ -179,6 +182,13 @@ class Handler:
             ms=round(1000 * (time.monotonic() - started)),
         )
         return replies.kept(kept.uid)
+
+
+def _protocol(session: Session, envelope: Envelope) -> str:
+    """As Received says it (RFC 3848, RFC 6531 section 4.3)."""
+    if not session.extended_smtp:
+        return "SMTP"
+    return ("UTF8SMTP" if envelope.smtp_utf8 else "ESMTP") + ("S" if session.ssl else "")
 
 
 def _refused(failure: Failure, peer: Peer) -> Reply:

@@ -1,17 +1,15 @@
 """One SMTP session on aiosmtpd 1.4.6.
 
-aiosmtpd keeps the transaction's state, reads parameters and starts TLS. Replaced is what lets a
-stranger spend much or lets us say more than is true: the loop over commands, DATA, and what
-happens at the end of a connection.
+aiosmtpd keeps the transaction's state and reads parameters. Replaced is what lets a stranger spend
+much or lets us say more than is true: the loop over commands, STARTTLS, DATA, and what happens at
+the end of a connection.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 import ssl
-from contextlib import suppress
 
 import structlog
 from aiosmtpd import smtp
@@ -20,24 +18,17 @@ from structlog.contextvars import bind_contextvars
 from mail.address import Path
 from mail.errors import BadAddress
 from net.accept import Visit
-from net.limits import OctetBudget
-from smtpin import replies
-from smtpin.data import DataReader, finding
-from smtpin.handler import Envelope, Handler
+from smtpin import commands, replies
+from smtpin.commands import ENDS_A_GROUP
+from smtpin.handler import Envelope, Handler, Session, Tls
+from smtpin.limits import Shared
 from smtpin.replies import Reply
+from smtpin.spool import Incoming, NoRoom
+from smtpin.tally import Tally
 
 BLOCK_OCTETS = 64 * 1024
-COMMAND_OCTETS = 1_000  # with CRLF
-
-VERBS = frozenset(
-    ("EHLO", "HELO", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT", "VRFY", "STARTTLS")
-)
-# RFC 2920 section 3.1: these end a group of pipelined commands; RFC 3207 section 4.
-ENDS_A_GROUP = frozenset(("EHLO", "DATA", "STARTTLS"))
-OTHER_PROTOCOLS = frozenset(
-    ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "PRI")
-)
-_NOT_TEXT = re.compile(rb"[^\t -~]")
+CROWDED = 0.8  # of the places taken: those who only wait get less time
+SHORTEST_S = 0.001  # aiosmtpd takes 0 for its own default
 
 log = structlog.get_logger()
 
@@ -45,6 +36,8 @@ log = structlog.get_logger()
 class InboundSMTP(smtp.SMTP):
     """Speaks with one client. `why` is empty until the session has to end."""
 
+    session: Session
+    envelope: Envelope
     line_length_limit = 65_536  # the stream's buffer: reading pauses at twice that
 
     def __init__(
@@ -53,12 +46,13 @@ class InboundSMTP(smtp.SMTP):
         *,
         tls: ssl.SSLContext | None,
         visit: Visit,
-        budget: OctetBudget,
+        shared: Shared,
         sessions: set[InboundSMTP],
     ) -> None:
         super().__init__(
             handler,
             data_size_limit=handler.limits.message_octets,
+            enable_SMTPUTF8=True,
             hostname=handler.hostname,
             tls_context=tls,
             timeout=handler.limits.command_s,
@@ -68,28 +62,24 @@ class InboundSMTP(smtp.SMTP):
         self._limits = handler.limits
         self._visit = visit
         self.peer = visit.peer
-        self._budget = budget
+        self._trusted = visit.peer.within(shared.exempt)
+        self._shared = shared
         self._sessions = sessions
+        self._tally = Tally(handler.limits, self.loop.time())
         self._verb = ""
         self._idle = False
+        self._wait_until = 0.0
         self._stopping = False
-        self._refusals = 0
         self.why = ""
-        self.kept = self.octets = self.refused = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called again, by aiosmtpd, when TLS has been started."""
         super().connection_made(transport)
+        self.session.peer = self.peer  # behind a proxy the transport's is another
         self._sessions.add(self)
-        assert self.session is not None
-        # Behind a proxy the transport's is another.
-        self.session.peer = (self.peer.ip, self.peer.port)  # type: ignore[assignment]
 
     def connection_lost(self, error: Exception | None) -> None:
         """Cancels nothing, unlike aiosmtpd: the session meets the end of its input."""
         self._stop_timer()
-        if self._original_transport is not None:
-            self._original_transport.close()
         asyncio.StreamReaderProtocol.connection_lost(self, error)
         self.transport = None
 
@@ -98,8 +88,21 @@ class InboundSMTP(smtp.SMTP):
         asyncio.StreamReaderProtocol.eof_received(self)
         return not self._in_tls
 
+    def _wait(self, seconds: float) -> None:
+        """Starts the timer: by small steps, because others may come to need the place."""
+        self._wait_until = self.loop.time() + seconds
+        self._reset_timeout(max(min(seconds, self._limits.crowded_s), SHORTEST_S))
+
     def _timeout_cb(self) -> None:
-        self._leave(replies.TIMED_OUT, "timeout")
+        left = self._wait_until - self.loop.time()
+        if left > SHORTEST_S and not (self._idle and self._crowded):
+            self._reset_timeout(min(left, self._limits.crowded_s))
+        else:
+            self._leave(replies.TIMED_OUT, "timeout")
+
+    @property
+    def _crowded(self) -> bool:
+        return len(self._sessions) >= CROWDED * self._shared.places
 
     def _stop_timer(self) -> None:
         assert self._timeout_handle is not None
@@ -107,7 +110,7 @@ class InboundSMTP(smtp.SMTP):
 
     @property
     def _in_tls(self) -> bool:
-        return self.session is not None and self.session.ssl is not None
+        return self.session.ssl is not None
 
     @property
     def _unread(self) -> bytearray:
@@ -118,8 +121,7 @@ class InboundSMTP(smtp.SMTP):
     def _leave(self, reply: Reply, why: str) -> None:
         """A last word from outside the session's own task; then closes."""
         self.why = why
-        in_handshake = self._tls_protocol is not None and not self._in_tls
-        if not in_handshake and not self._writer.is_closing():
+        if not self._writer.is_closing():
             self._writer.write(bytes(reply))
         self._hang_up()
 
@@ -147,10 +149,10 @@ class InboundSMTP(smtp.SMTP):
         bind_contextvars(cid=secrets.token_hex(4))
         try:
             if self._visit.refused:
-                await self._part(replies.TOO_MANY_CONNECTIONS, "refused")
+                await self._part(replies.not_now(self._visit.refused.reason), "refused")
             else:
                 await self._converse()
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (OSError, asyncio.IncompleteReadError):  # errors of TLS are of the first kind
             self.why = self.why or "lost"
         finally:
             self._visit.leave()
@@ -159,9 +161,9 @@ class InboundSMTP(smtp.SMTP):
             log.info(
                 "smtp.end",
                 peer=self.peer.ip,
-                kept=self.kept,
-                octets=self.octets,
-                refused=self.refused,
+                kept=self._tally.kept,
+                octets=self._tally.octets,
+                refused=self._tally.refused,
                 why=self.why or "cancelled",
             )
 
@@ -173,15 +175,21 @@ class InboundSMTP(smtp.SMTP):
         else:
             await self.push(replies.banner(self.hostname))
         while not self.why:
+            enough = self._tally.enough(self.loop.time(), within=self._in_transaction)
             if self._stopping:
                 await self._part(replies.SHUTTING_DOWN, "shutdown")
-            elif self._refusals >= self._limits.refusals:
-                await self._part(replies.TOO_MANY_REFUSALS, "too many refusals")
+            elif enough:
+                await self._part(enough, enough.text)
             else:
                 await self._next_command()
 
+    @property
+    def _in_transaction(self) -> bool:
+        return self.envelope.mail_from is not None
+
     async def _next_command(self) -> None:
-        self._reset_timeout()
+        left = self._tally.left_s(self.loop.time(), within=self._in_transaction)
+        self._wait(min(self._limits.command_s, left))
         self._idle = True
         try:
             line = await self._reader.readuntil(b"\n")
@@ -200,24 +208,19 @@ class InboundSMTP(smtp.SMTP):
             await self.push(await self.handle_exception(error))
 
     async def _obey(self, line: bytes) -> None:
-        verb_octets, _, argument = line[:-2].partition(b" ")
-        verb = verb_octets.upper().decode("ascii", "replace")
-        if not line.endswith(b"\r\n"):
-            # What follows a bare LF could be text to the sender and a command to us.
-            await self._part(replies.BAD_LINE, "bare LF")
-        elif len(line) > COMMAND_OCTETS:
-            await self.push(replies.LINE_TOO_LONG)
-        elif line != b"\r\n" and (verb in OTHER_PROTOCOLS or not line[:1].isalpha()):
-            await self._part(replies.NOT_SMTP, "not SMTP")
-        elif not verb or _NOT_TEXT.search(line[:-2]):
-            await self.push(replies.BAD_LINE)
-        elif verb not in VERBS:
-            await self.push(replies.UNKNOWN_COMMAND)
-        elif verb in ENDS_A_GROUP and self._unread:
+        self._verb = ""
+        command = commands.read(line)
+        if isinstance(command, Reply):
+            if command is replies.BARE_LF:
+                # What follows it could be text to the sender and a command to us.
+                self.why = "bare LF"
+            await self.push(command)
+        elif command.verb in ENDS_A_GROUP and self._unread:
             await self._part(replies.SPOKE_EARLY, "spoke early")
         else:
-            self._verb = verb
-            await self._smtp_methods[verb](argument.strip().decode("ascii") or None)
+            self._verb = command.verb
+            self.session.in_ascii = (command.argument or "").isascii()
+            await self._smtp_methods[command.verb](command.argument)
 
     async def _part(self, reply: Reply, why: str) -> None:
         """The session's last reply."""
@@ -228,10 +231,13 @@ class InboundSMTP(smtp.SMTP):
         """Sends one reply; what aiosmtpd says in its own words goes out in ours."""
         reply = replies.of_stock(status, self._verb) if isinstance(status, str) else status
         assert isinstance(reply, Reply)
-        if reply.code >= 400:
-            self.refused += 1
-            # A long list of full mailboxes is no attack: its sender comes back with the rest.
-            self._refusals += not (self._verb == "RCPT" and reply.code < 500)
+        if reply is replies.NO_SUCH_RECIPIENT and not self._trusted:
+            self._shared.misses.take(self.peer)
+            if self._shared.misses.wait_s(self.peer):
+                self._tally.end_guessing()
+        if self._tally.count(self._verb, reply, trusted=self._trusted):
+            # Nothing is held meanwhile but the place.
+            await asyncio.sleep(self._limits.pause_s)
         if reply.code == 421:
             self.why = self.why or "refused"
         if self._writer.is_closing():
@@ -254,13 +260,19 @@ class InboundSMTP(smtp.SMTP):
     def _create_envelope(self) -> Envelope:
         return Envelope()
 
+    def _create_session(self) -> Session:
+        return Session(self.loop)
+
     def _getaddr(self, arg: str) -> tuple[Path | None, str | None]:  # type: ignore[override]
         """A path, which is always true, and the parameters behind it; None, None if malformed."""
         try:
             path, rest = Path.read(arg)
         except BadAddress:
             return None, None
-        return (None, None) if rest and not rest.startswith(" ") else (path, rest)
+        if rest and not rest.startswith(" "):
+            return None, None
+        # No parameter of ours has a value in Unicode, where digits and spaces are many.
+        return path, rest.encode("ascii", "replace").decode("ascii")
 
     async def smtp_VRFY(self, _arg: str | None) -> None:
         await self.push(replies.NOT_TOLD)
@@ -271,19 +283,57 @@ class InboundSMTP(smtp.SMTP):
         else:
             await self._part(replies.BYE, "quit")
 
+    async def smtp_MAIL(self, arg: str | None) -> None:
+        if self._shared.octets.wait_s(self.peer):
+            await self.push(replies.HOUR_SPENT)
+        else:
+            await super().smtp_MAIL(arg)
+
     async def smtp_STARTTLS(self, arg: str | None) -> None:
+        """By the event loop's own TLS: aiosmtpd's way takes ten times the memory on uvloop."""
         if self._in_tls:
             await self.push(replies.IN_TLS)
-            return
-        self._reset_timeout(self._limits.handshake_s)
-        with suppress(smtp.TLSSetupException):
-            await super().smtp_STARTTLS(arg or "")
+        elif arg:
+            await self.push(replies.NO_ARGUMENT)
+        elif not self.tls_context:
+            await self.push(replies.NO_TLS)
+        else:
+            await self.push(replies.TLS_READY)
+            if self._unread:  # it came while the reply went out
+                self.why = "spoke early"
+                self.cut()
+            elif not self.why:
+                await self._start_tls(self.tls_context)
+
+    async def _start_tls(self, context: ssl.SSLContext) -> None:
+        self._stop_timer()  # its reply would be plain text
+        try:
+            transport = await self.loop.start_tls(
+                self._writer.transport,
+                self,
+                context,
+                server_side=True,
+                ssl_handshake_timeout=self._limits.handshake_s,
+                ssl_shutdown_timeout=self._limits.linger_s,
+            )
+        except OSError:  # errors of TLS and timeouts are such
+            transport = None
         # A connection closed in the handshake may end it without an exception too.
-        if self._tls_protocol is not None and not self._in_tls:
-            self.why = self.why or "no handshake"
+        cipher = transport.get_extra_info("cipher") if transport else None
+        if transport is None or cipher is None:
+            self.why = "no handshake"
+            self.cut()
+            return
+        self._reader._transport = transport  # type: ignore[attr-defined]  # noqa: SLF001
+        self._writer._transport = transport  # type: ignore[attr-defined]  # noqa: SLF001
+        self.transport = transport
+        # RFC 3207 section 4.2: what was said before is forgotten.
+        self.envelope = self._create_envelope()
+        self.session = self._create_session()
+        self.session.peer = self.peer
+        self.session.ssl = Tls(transport.get_extra_info("ssl_object").version(), cipher[0])
 
     async def smtp_DATA(self, arg: str | None) -> None:
-        assert isinstance(self.envelope, Envelope)
         if not self.envelope.rcpt_tos:
             await self.push(replies.NO_RECIPIENTS)
             return
@@ -291,31 +341,29 @@ class InboundSMTP(smtp.SMTP):
             await self.push(replies.NO_ARGUMENT)
             return
         await self.push(replies.GO_AHEAD)
-        reader = DataReader(self._limits.message_octets)
-        share = _Share(self._budget)
+        incoming = Incoming(self._shared.spool, self._limits.message_octets)
         try:
             # Until the end is found no octet can be a command: to leave early ends the session.
             self.why = "lost"
-            await self._read_message(reader, share)
+            await self._read_message(incoming)
             self._stop_timer()
-            if not reader.ended or self._writer.is_closing():
+            if not incoming.reader.ended or self._writer.is_closing():
                 return
             self.why = ""
-            reply = await self._keep(reader)
+            reply = await self._keep(incoming)
         finally:
-            share.give_back()
             self.envelope = self._create_envelope()
-            self._reset_timeout()
+            self._wait(self._limits.command_s)
+            await incoming.close()
         if reply is None:
             self.why = "too slow"
             self.cut()
             return
-        self.kept += reply.code == 250
         await self.push(reply)
 
-    async def _read_message(self, reader: DataReader, share: _Share) -> None:
+    async def _read_message(self, incoming: Incoming) -> None:
         """Reads up to the end, or as far as it is worth it, or as the peer sends."""
-        limits = self._limits
+        limits, reader = self._limits, incoming.reader
         deadline = self.loop.time() + limits.message_s
         enough = 0
         while not reader.ended:
@@ -323,53 +371,34 @@ class InboundSMTP(smtp.SMTP):
                 enough = reader.size + limits.stretch_octets
                 left = deadline - self.loop.time()
                 if left <= 0:
-                    self._timeout_cb()
+                    self._leave(replies.TIMED_OUT, "timeout")
                     return
-                self._reset_timeout(min(limits.stretch_s, left))
+                self._wait(min(limits.stretch_s, left))
             block = await self._reader.read(BLOCK_OCTETS)
             if not block:
                 return
-            if reader.keeping and not share.take(len(block)):
-                reader.discard()
-            reader.feed(block)
-            if not reader.keeping:
-                share.give_back()
+            if not self._trusted:
+                self._shared.octets.take(self.peer, len(block))
+            await incoming.feed(block)
             if reader.hopeless:
                 await self._part(replies.TOO_LARGE, "too large")
                 return
-        self.octets += reader.size
+        self._tally.octets += reader.size
         # Behind the end stands the next command.
         self._unread[:0] = reader.rest
 
-    async def _keep(self, reader: DataReader) -> Reply | None:
-        if reader.too_large:
+    async def _keep(self, incoming: Incoming) -> Reply | None:
+        if incoming.reader.too_large:
             return replies.TOO_LARGE
-        if not reader.keeping:
+        if not incoming.reader.keeping:
             return replies.NO_MEMORY
-        content = reader.content()
-        found = finding(content)
+        try:
+            content, found = await incoming.whole(self._limits.turn_s)
+        except NoRoom:
+            return replies.NO_MEMORY
         if found:
             reply = replies.FINDINGS[found]
             log.info("smtp.refused", peer=self.peer.ip, code=reply.code, why=found.value)
             return reply
-        assert isinstance(self.envelope, Envelope)
-        assert self.session is not None
         self.envelope.content = content
         return await self._handler.handle_DATA(self, self.session, self.envelope)
-
-
-class _Share:
-    """What one message holds of the octet budget."""
-
-    def __init__(self, budget: OctetBudget) -> None:
-        self._budget = budget
-        self._taken = 0
-
-    def take(self, octets: int) -> bool:
-        taken = self._budget.take(octets)
-        self._taken += octets if taken else 0
-        return taken
-
-    def give_back(self) -> None:
-        self._budget.give(self._taken)
-        self._taken = 0

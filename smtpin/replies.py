@@ -48,19 +48,25 @@ TLS_READY = Reply(220, "2.0.0", "ready to start TLS")
 NOT_TOLD = Reply(252, "2.0.0", "not told here; send the message to find out")
 GO_AHEAD = Reply(354, "", "end the message with <CRLF>.<CRLF>")
 
-TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "too many connections; try again later")
 TOO_MANY_REFUSALS = Reply(421, "4.7.0", "too many refused commands")
+TOO_MANY_MISSES = Reply(421, "4.7.0", "too many unknown recipients")
+TOO_MANY_COMMANDS = Reply(421, "4.7.0", "too many commands that bring no mail")
+LONG_ENOUGH = Reply(421, "4.7.0", "this session has lasted long enough; connect again")
 SHUTTING_DOWN = Reply(421, "4.3.2", "shutting down; try again soon")
 TIMED_OUT = Reply(421, "4.4.2", "timed out waiting for you")
 SPOKE_EARLY = Reply(421, "4.5.0", "you sent more before our reply")
 NOT_SMTP = Reply(421, "4.5.0", "this is a mail server")
 LOCAL_FAULT = Reply(451, "4.3.0", "local fault, try again")
 NO_MEMORY = Reply(452, "4.3.1", "too much mail at this moment; try again")
+HOUR_SPENT = Reply(452, "4.7.0", "too much mail from your address in the last hour; try again")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "too many recipients in one message; send the rest apart")
 NO_TLS = Reply(454, "4.7.0", "TLS not available")
 
 LINE_TOO_LONG = Reply(500, "5.5.2", "command line too long")
-BAD_LINE = Reply(500, "5.5.2", "a command is one line of ASCII ended by CRLF")
+BARE_LF = Reply(500, "5.5.2", "a line ends in CRLF, not in LF alone")
+BAD_LINE = Reply(
+    500, "5.5.2", "a command is a line of ASCII, or of UTF-8, without control characters"
+)
 UNKNOWN_COMMAND = Reply(500, "5.5.1", "command not known")
 BAD_HELO = Reply(501, "", "EHLO and HELO take one host name or address literal")
 NO_ARGUMENT = Reply(501, "5.5.4", "this command takes no argument")
@@ -72,9 +78,11 @@ NESTED_MAIL = Reply(503, "5.5.1", "a message is begun already")
 MAIL_FIRST = Reply(503, "5.5.1", "MAIL comes before RCPT")
 NO_RECIPIENTS = Reply(503, "5.5.1", "no recipient was accepted")
 IN_TLS = Reply(503, "5.5.1", "TLS is active already")
+NO_SUCH_RECIPIENT = Reply(550, "5.1.1", "no such address here")
 TOO_LARGE = Reply(552, "5.3.4", "message larger than we take")
 BAD_SENDER = Reply(553, "5.1.7", "the sender is not a mail address")
 BAD_RECIPIENT = Reply(553, "5.1.3", "the recipient is not a mail address")
+NOT_ASCII = Reply(553, "5.6.7", "an address with other than ASCII needs the parameter SMTPUTF8")
 BAD_PARAMETER = Reply(555, "5.5.4", "parameter not known here")
 
 FINDINGS: Mapping[Finding, Reply] = {
@@ -92,13 +100,18 @@ def hello(hostname: str, *extensions: str) -> Reply:
     return Reply(250, "", hostname, extensions)
 
 
+def not_now(reason: str) -> Reply:
+    """The only reply to a client that net/limits.py does not let in, for a reason it gives."""
+    return Reply(421, "4.7.0", f"{reason}; try again later")
+
+
 def kept(uid: UniqueId) -> Reply:
     return Reply(250, "2.0.0", f"kept as {uid}")
 
 
 # An empty text stands for the failure's own public text.
 TABLE: Mapping[type[Failure], Reply] = {
-    errors.UnknownRecipient: Reply(550, "5.1.1", "no such address here"),
+    errors.UnknownRecipient: NO_SUCH_RECIPIENT,
     errors.NotOurDomain: Reply(550, "5.7.1", "we take no mail for that domain"),
     errors.NotPermitted: Reply(550, "5.7.1", ""),
     errors.BadContent: Reply(550, "5.6.0", ""),
@@ -150,7 +163,7 @@ STOCK: Mapping[str, Reply] = {
     "501 Syntax: MAIL FROM: <address>": BAD_MAIL,
     "501 Syntax: RCPT TO: <address>": BAD_RCPT,
     "501 Error: BODY can only be one of 7BIT, 8BITMIME": BAD_BODY,
-    "501 Error: SMTPUTF8 takes no arguments": BAD_PARAMETER,
+    "501 Error: SMTPUTF8 takes no arguments": BAD_MAIL,
     "501 Error: SMTPUTF8 disabled": BAD_PARAMETER,
     "503 Error: send HELO first": HELO_FIRST,
     "503 Error: nested MAIL command": NESTED_MAIL,

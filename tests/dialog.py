@@ -4,6 +4,7 @@ A dialog file is read line by line:
 
     # comment             cites the RFC
     maildrop 10 20        sizes of the messages, in octets (2 at least); without it there are none
+    given errors=3        limits of the server that are not the usual ones (SMTP)
     C: LIST 1             the client sends a line with CRLF; lines in a row are sent together
     C- QUI                the client sends octets without CRLF
     S: +OK*               one line must match; `*` is any text
@@ -65,6 +66,7 @@ class Step:
 class Dialog:
     sizes: tuple[int, ...]
     steps: tuple[Step, ...]
+    given: dict[str, int]
 
 
 _STEP = re.compile(r"(C:|C-|S:|S\.\.\.|S\.|S--|--)(?: (.*))?")
@@ -73,17 +75,20 @@ _STEP = re.compile(r"(C:|C-|S:|S\.\.\.|S\.|S--|--)(?: (.*))?")
 def parse(text: str) -> Dialog:
     """Raises ValueError with the number of the line that is none of the above."""
     sizes: tuple[int, ...] = ()
+    given: dict[str, int] = {}
     steps = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line or line.startswith("#"):
             continue
         if line.startswith("maildrop "):
             sizes = tuple(map(int, line.split()[1:]))
+        elif line.startswith("given "):
+            given = {name: int(value) for name, value in (w.split("=") for w in line.split()[1:])}
         elif step := _STEP.fullmatch(line):
             steps.append(Step(number, step[1], step[2] or ""))
         else:
             raise ValueError(f"line {number} is not part of a dialog: {line}")
-    return Dialog(sizes, tuple(steps))
+    return Dialog(sizes, tuple(steps), given)
 
 
 class Talk(Protocol):

@@ -1,5 +1,6 @@
 """Limits: every bound is exact, and what one client does is felt by no other."""
 
+import asyncio
 import tracemalloc
 from ipaddress import ip_network
 
@@ -7,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from net.limits import TABLE_KEYS, Connections, Failures, Network, OctetBudget, Peer, Refused
+from net.limits import (
+    TABLE_KEYS,
+    Allowance,
+    Connections,
+    Failures,
+    Network,
+    OctetBudget,
+    Peer,
+    Refused,
+)
 
 ANN = Peer("192.0.2.1", 4000)
 BOB = Peer("192.0.2.2", 4000)
@@ -279,3 +289,80 @@ def test_names_that_a_stranger_makes_up_take_little_room() -> None:
     held = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert held < 1_000_000
+
+
+async def test_an_allowance_is_refilled_an_hour_after_its_end() -> None:
+    clock = Clock()
+    allowance = Allowance(3, "too many", clock=clock)
+    allowance.take(ANN)
+    clock.now += 1800
+    allowance.take(ANN)
+    assert await allowance.admit(ANN) is None
+    allowance.take(ANN)
+    assert allowance.wait_s(ANN) == 3600
+    assert await allowance.admit(ANN) == Refused("too many", 3600)
+    assert await allowance.admit(BOB) is None
+    allowance.take(ANN, 100)  # what was on its way makes it no longer
+    clock.now += 3599.5
+    assert allowance.wait_s(ANN) == 1
+    clock.now += 0.5
+    assert allowance.wait_s(ANN) == 0
+    allowance.take(ANN, 2)
+    assert allowance.wait_s(ANN) == 0
+    allowance.take(ANN)
+    assert allowance.wait_s(ANN) == 3600
+
+
+def test_what_was_taken_of_an_allowance_is_forgotten_after_an_hour() -> None:
+    clock = Clock()
+    allowance = Allowance(3, "too many", clock=clock)
+    for _ in range(10):
+        allowance.take(ANN, 2)
+        assert allowance.wait_s(ANN) == 0
+        clock.now += 3600
+
+
+def test_an_ipv6_client_has_one_allowance_for_its_64() -> None:
+    allowance = Allowance(1, "too many", clock=Clock())
+    allowance.take(Peer("2001:db8::1", 1))
+    assert allowance.wait_s(Peer("2001:db8::2", 2)) > 0
+    assert allowance.wait_s(Peer("2001:db8:0:1::1", 1)) == 0
+
+
+def test_the_table_of_allowances_forgets_who_was_not_seen_for_longest() -> None:
+    allowance = Allowance(1, "too many", clock=Clock())
+    allowance.take(ANN)
+    for number in range(TABLE_KEYS):
+        assert allowance.wait_s(ANN) > 0
+        allowance.take(Peer(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 1))
+    assert allowance.wait_s(ANN) == 0
+    assert allowance.wait_s(Peer("10.0.0.0", 1)) > 0
+
+
+async def test_octets_are_given_in_turn() -> None:
+    budget = OctetBudget(10)
+    assert budget.take(6)
+    large = asyncio.create_task(budget.take_in_turn(8))
+    small = asyncio.create_task(budget.take_in_turn(2))
+    await asyncio.sleep(0)
+    assert not large.done()
+    assert not small.done()  # there is room for it, but it is not its turn
+    budget.give(6)
+    await asyncio.gather(large, small)
+    assert not budget.take(1)
+
+
+async def test_who_stops_waiting_for_octets_holds_up_nobody_and_holds_nothing() -> None:
+    budget = OctetBudget(10)
+    assert budget.take(6)
+    large = asyncio.create_task(budget.take_in_turn(8))
+    small = asyncio.create_task(budget.take_in_turn(2))
+    await asyncio.sleep(0)
+    large.cancel()
+    await small
+    last = asyncio.create_task(budget.take_in_turn(8))
+    await asyncio.sleep(0)
+    budget.give(8)
+    last.cancel()  # in the turn of the loop in which it was served
+    await asyncio.wait({last})
+    assert budget.take(10)

@@ -5,10 +5,12 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from structlog.contextvars import merge_contextvars
@@ -19,10 +21,12 @@ from intake.recipients import Recipient
 from mail.address import Address
 from mail.errors import NotOurDomain, UnknownRecipient
 from mail.ident import UniqueId
-from net.limits import Connections, OctetBudget
+from net.limits import Connections, Network, OctetBudget
 from net.listen import Endpoint, bind
-from smtpin.handler import Handler, Intake, Limits
+from smtpin.handler import Handler, Intake
+from smtpin.limits import Limits, Shared, misses_allowance, octets_allowance
 from smtpin.server import SmtpServer
+from smtpin.spool import Spool
 
 HOST = "mx.example.org"
 ANN = "ann@example.org"
@@ -83,6 +87,13 @@ class Client:
         self.writer.transport.abort()
 
 
+async def send_message(client: Client, content: bytes) -> str:
+    """The reply to a whole transaction; `content` is dot-stuffed already."""
+    await client.begin()
+    await client.send(content + b".\r\n")
+    return await client.hear()
+
+
 def unverified() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -92,8 +103,9 @@ def unverified() -> ssl.SSLContext:
 
 @dataclass
 class Shelf:
-    """An intake of one domain, example.org, and one address in it."""
+    """An intake of one domain, example.org, and one address in each."""
 
+    domains: tuple[str, ...] = ("example.org",)
     arrivals: list[Arrival] = field(default_factory=list)
     # What else a delivery does, before it is done.
     on_deliver: Callable[[], Awaitable[None]] | None = None
@@ -102,7 +114,7 @@ class Shelf:
     async def resolve(self, address: Address) -> Recipient:
         if self.on_resolve:
             await self.on_resolve(address)
-        if address.domain not in ("example.org", ""):
+        if address.domain not in (*self.domains, ""):
             raise NotOurDomain("we do not receive mail for this domain")
         if address.folded.local not in ("ann", "postmaster"):
             raise UnknownRecipient("no such mailbox", address=str(address))
@@ -124,7 +136,7 @@ class Listener:
     server: SmtpServer
     port: int
     shelf: Shelf
-    budget: OctetBudget
+    shared: Shared
     connections: Connections
     log: list[MutableMapping[str, Any]]
     clients: list[Client] = field(default_factory=list)
@@ -155,21 +167,39 @@ async def listening(
     per_client: int = 20,
     budget: OctetBudget | None = None,
     send_buffer: int | None = None,
+    total: int = 100,
+    exempt: Sequence[Network] = (),
+    clock: Callable[[], float] = time.monotonic,
+    floor: int = 0,
 ) -> AsyncIterator[Listener]:
-    """Stops the server at its end, so that the log is complete behind it."""
+    """Stops the server at its end, so that the log is complete behind it.
+
+    Without `limits` they are those of a real server, but for the pauses.
+    """
     shelf = shelf or Shelf()
     [bound] = bind([Endpoint("127.0.0.1", 0)])
     if send_buffer:  # what is accepted inherits it
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-    octets = budget or OctetBudget(64 * 1024 * 1024)
-    connections = Connections(total=100, per_client=per_client, clock=time.monotonic)
+    connections = Connections(total=total, per_client=per_client, clock=clock)
     intake = Intake(resolve=shelf.resolve, deliver=shelf.deliver)
-    handler = Handler(hostname=HOST, limits=limits or Limits(), intake=intake)
-    server = SmtpServer(handler, tls=tls, connections=connections, budget=octets)
+    handler = Handler(hostname=HOST, limits=limits or Limits(pause_s=0), intake=intake)
     port = bound.getsockname()[1]
-    with capture_logs(processors=[merge_contextvars]) as log:
+    with (
+        TemporaryDirectory() as folder,
+        capture_logs(processors=[merge_contextvars]) as log,
+    ):
+        memory = budget or OctetBudget(64 * 1024 * 1024)
+        shared = Shared(
+            connections=connections,
+            places=total,
+            spool=Spool(memory, Path(folder), floor=floor),
+            misses=misses_allowance(clock),
+            octets=octets_allowance(clock),
+            exempt=exempt,
+        )
+        server = SmtpServer(handler, tls=tls, shared=shared)
         server.start([bound])
-        listener = Listener(server, port, shelf, octets, connections, log)
+        listener = Listener(server, port, shelf, shared, connections, log)
         try:
             yield listener
         finally:
