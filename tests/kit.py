@@ -31,7 +31,10 @@ poplib._MAXLINE = 1024 * 1024  # type: ignore[attr-defined]  # noqa: SLF001
 
 T = TypeVar("T")
 
-_TRACE = re.compile(rb"Return-Path: .*\r\nDelivered-To: .*\r\nReceived: .*\r\n(?:\t.*\r\n)+")
+# Received ends with the line behind the semicolon: the content may begin with a TAB of its own.
+_TRACE = re.compile(
+    rb"Return-Path: .*\r\nDelivered-To: .*\r\nReceived: (?:.*\r\n\t)*?.*;\r\n\t.*\r\n"
+)
 
 DOMAIN = "example.test"
 PASSWORD = "correct horse battery"  # of every account that a test makes

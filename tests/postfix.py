@@ -68,16 +68,12 @@ class Postfix:
     folder: Path
     port: int
 
+    @property
+    def smtp(self) -> Endpoint:
+        return Endpoint("127.0.0.1", self.port)
+
     def submit(self, contents: list[bytes], recipient: str) -> None:
-        """Hands messages to Postfix by SMTP, octets as given."""
-        with smtplib.SMTP("127.0.0.1", self.port, timeout=60) as client:
-            client.ehlo()
-            for content in contents:
-                client.mail("bob@example.net", ["BODY=8BITMIME"])
-                code, reply = client.rcpt(recipient)
-                assert code == 250, reply
-                code, reply = client.data(content)
-                assert code == 250, reply
+        submit(self.smtp, contents, recipient)
 
     def drained(self) -> bool:
         """Whether the queue is empty: all was handed on, or bounced."""
@@ -91,6 +87,18 @@ class Postfix:
 
     def log(self) -> str:
         return (self.folder / "log").read_text()
+
+
+def submit(relay: Endpoint, contents: list[bytes], recipient: str) -> None:
+    """Hands messages to a relay by SMTP, octets as given."""
+    with smtplib.SMTP(relay.host, relay.port, timeout=60) as client:
+        client.ehlo()
+        for content in contents:
+            client.mail("bob@example.net", ["BODY=8BITMIME"])
+            code, reply = client.rcpt(recipient)
+            assert code == 250, reply
+            code, reply = client.data(content)
+            assert code == 250, reply
 
 
 @contextmanager

@@ -54,7 +54,8 @@ def plan(what: str, arguments: list[str], result: Path) -> list[Step]:
             return LINT
         case "interop":
             tests = Step("pytest", tool(*pytest, "tests/interop", *arguments))
-            return [debian("tests/packages-interop.txt"), tests]
+            fetch = Step("mail programs aside", ["sh", "tests/interop/fetch", ".venv/aside"])
+            return [debian("tests/packages-interop.txt"), fetch, tests]
         case "test" if arguments:
             tests = Step("pytest", tool(*pytest, *SHARED, "--ignore=tests/interop", *arguments))
             return [debian("tests/packages.txt"), *LINT, tests]

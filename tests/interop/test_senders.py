@@ -1,15 +1,16 @@
 """Programs that send mail, each with and without STARTTLS: every message octet-equal."""
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.kit import Live, body_of, live_server
+from tests.interop.aside import ASIDE, NODE, found
+from tests.interop.conftest import ANN
+from tests.kit import Live, body_of
 from tests.shapes import message
 
-ANN = "ann@example.test"
 COUNT = 16
 MESSAGES = [message(number, big=300_000) for number in range(COUNT)]
 
@@ -32,13 +33,6 @@ def msmtp(live: Live, file: Path, tls: bool) -> list[str]:  # noqa: FBT001
         *(f"--tls={switch}", f"--tls-starttls={switch}", "--tls-certcheck=off"),
         *("--from=bob@example.net", "--set-date-header=off", "--set-msgid-header=off", ANN),
     ]
-
-
-@pytest.fixture
-def live(tmp_path: Path) -> Iterator[Live]:
-    with live_server(tmp_path) as live:
-        live.add_user("ann", ANN)
-        yield live
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "starttls"])
@@ -66,3 +60,28 @@ def test_every_octet_arrives(
     end = b"\r\n" if command is swaks else b""
     stored = [body_of(octets) for octets in live.fetch(ANN).values()]
     assert sorted(stored) == sorted(content + end for content in messages)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "starttls"])
+def test_every_octet_arrives_from_nodemailer(
+    live: Live,
+    tmp_path: Path,
+    needs: Needs,
+    tls: bool,  # noqa: FBT001
+) -> None:
+    found("node/node_modules/nodemailer")
+    files = []
+    for number, content in enumerate(MESSAGES):
+        files.append(tmp_path / f"{number}.eml")
+        files[-1].write_bytes(content)
+    mode = "starttls" if tls else "plain"
+    endpoints = (live.smtp.host, str(live.smtp.port), mode, "bob@example.net", ANN)
+    done = subprocess.run(
+        [needs("node"), NODE / "send.mjs", ASIDE / "node", *endpoints, *files],
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count(b"250 2.0.0 kept as ") == COUNT
+    assert sorted(body_of(octets) for octets in live.fetch(ANN).values()) == sorted(MESSAGES)
