@@ -5,17 +5,25 @@ To add one, add both here; its line in CAPA and in the table of the documentatio
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 from mail.errors import NotPermitted
 from mail.ident import texts
 from pop3d import replies
 from pop3d.engine import (
+    LISTED_AT_ONCE,
     Action,
     Close,
+    Column,
     Commit,
+    Entry,
     Login,
     Send,
+    SendListing,
     SendMessage,
     Session,
+    StartTls,
     State,
     Step,
     Table,
@@ -28,15 +36,31 @@ from pop3d.engine import (
 
 TABLE = Table()
 
-# Said by CAPA beside the rows of the table (RFC 2449 section 6, RFC 3206 section 6).
-CAPABILITIES = ("RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "IMPLEMENTATION Restante")
+# Said by CAPA beside the rows of the table (RFC 2449 section 6, RFC 3206 section 6). EXPIRE: what
+# nobody deletes stays. IMPLEMENTATION: without a version, which is of use to an attacker first.
+CAPABILITIES = (
+    "EXPIRE NEVER",
+    "RESP-CODES",
+    "AUTH-RESP-CODE",
+    "PIPELINING",
+    "IMPLEMENTATION Restante",
+)
+
+
+@TABLE.command("STLS", State.CLEARTEXT, capa="STLS")
+def stls(session: Session) -> list[Action]:
+    """RFC 2595 section 4: TLS begins, and nothing that was said before it counts."""
+    if session.unread:
+        # Whoever put it there would have it taken for a part of what TLS protects.
+        return [session.say(replies.STLS_LAST), Close("stls")]
+    return [session.say(replies.BEGIN_TLS), StartTls()]
 
 
 @TABLE.command("USER", State.AUTHORIZATION, args=(text,), capa="USER")
 def user(session: Session, name: str) -> list[Action]:
     """RFC 1939 section 7: any name is taken, so that none can be found out."""
     session.user = name
-    return [Send(replies.USER_TAKEN)]
+    return [session.say(replies.USER_TAKEN)]
 
 
 @TABLE.command("PASS", State.AUTHORIZATION, args=(rest_of_line,))
@@ -61,18 +85,47 @@ def plain(session: Session, response: bytes) -> list[Action]:
     return [Login(name, secret)]
 
 
-# SASL mechanisms: the first challenge, and what takes the response to it.
-MECHANISMS: dict[str, tuple[bytes, Step]] = {"PLAIN": (b"", plain)}
+def login_name(session: Session, response: bytes) -> list[Action]:
+    """The mechanism LOGIN, which no RFC describes: the user, then the password, each asked for."""
+    try:
+        name = response.decode()
+    except ValueError:
+        return session.refuse(replies.BAD_RESPONSE)
+    if not name or "\0" in name:
+        return session.refuse(replies.BAD_RESPONSE)
+    return session.ask(b"Password:", partial(login_secret, name=name))
+
+
+def login_secret(session: Session, response: bytes, *, name: str) -> list[Action]:
+    try:
+        secret = response.decode()
+    except ValueError:
+        return session.refuse(replies.BAD_RESPONSE)
+    if not secret:
+        return session.refuse(replies.BAD_RESPONSE)
+    return [Login(name, secret)]
+
+
+# SASL mechanisms: the first challenge, and what takes the response to it. Old Outlook has LOGIN.
+MECHANISMS: dict[str, tuple[bytes, Step]] = {
+    "PLAIN": (b"", plain),
+    "LOGIN": (b"Username:", login_name),
+}
 
 
 @TABLE.command(
     "AUTH",
     State.AUTHORIZATION,
-    args=(text, optional(text)),
+    args=(optional(text), optional(text)),
     capa=" ".join(("SASL", *MECHANISMS)),
 )
-def auth(session: Session, mechanism: str, response: str | None = None) -> list[Action]:
+def auth(
+    session: Session, mechanism: str | None = None, response: str | None = None
+) -> list[Action]:
     """RFC 5034 section 4: with an initial response (`=` is an empty one), or asking for it."""
+    if mechanism is None:  # from before RFC 2449: Thunderbird asks so for what there is
+        first = session.say(replies.MECHANISMS_FOLLOW).data
+        return [Send(replies.multiline(first, MECHANISMS))]
     if mechanism.upper() not in MECHANISMS:
         return session.refuse(replies.UNKNOWN_MECHANISM)
     challenge, step = MECHANISMS[mechanism.upper()]
@@ -83,50 +136,87 @@ def auth(session: Session, mechanism: str, response: str | None = None) -> list[
 
 @TABLE.command("CAPA", State.ANY)
 def capa(session: Session) -> list[Action]:
-    """RFC 2449 section 5: the same in both states."""
-    rows = (row.capa for row in session.table.rows() if row.capa)
-    return [Send(replies.multiline("capabilities follow", (*rows, *CAPABILITIES)))]
+    """RFC 2449 section 5: the same in every state, but for what needs TLS and what begins it."""
+    cleartext = session.state is State.CLEARTEXT
+    hidden = State.AUTHORIZATION if cleartext else State.CLEARTEXT
+    rows = (row.capa for row in session.table.rows() if row.capa and row.states != hidden)
+    first = session.say(replies.CAPABILITIES_FOLLOW).data
+    return [Send(replies.multiline(first, (*rows, *CAPABILITIES)))]
+
+
+@TABLE.command("UTF8", State.AUTHORIZATION, capa="UTF8")
+def utf8(session: Session) -> list[Action]:
+    """RFC 6856 section 2: changes nothing; messages are sent as they are stored."""
+    return [session.say(replies.DONE)]
+
+
+@TABLE.command("LANG", State.ANY, args=(optional(text),), capa="LANG")
+def lang(session: Session, tag: str | None = None) -> list[Action]:
+    """RFC 6856 section 3: the languages of replies, or the choice of one; `*` is the default."""
+    if tag is None:
+        first = session.say(replies.LANGUAGES_FOLLOW).data
+        lines = (f"{known} {name}" for known, name in replies.LANGUAGES.items())
+        return [Send(replies.multiline(first, lines))]
+    # RFC 4647 section 3.4: who asks for de-AT is given de.
+    chosen = replies.DEFAULT_LANGUAGE if tag == "*" else tag.lower().partition("-")[0]
+    if chosen not in replies.LANGUAGES:
+        return session.refuse(replies.UNKNOWN_LANGUAGE)
+    session.language = chosen
+    return [session.say(replies.language_chosen(chosen))]
 
 
 @TABLE.command("STAT", State.TRANSACTION)
 def stat(session: Session) -> list[Action]:
     """RFC 1939 section 5: deleted messages are in neither number."""
     left = len(session.entries) - len(session.deleted)
-    return [Send(replies.ok(f"{left} {session.octets}"))]
+    return [Send(b"+OK %d %d\r\n" % (left, session.octets))]
+
+
+def sizes(entries: Sequence[Entry]) -> list[int]:
+    return [entry.size for entry in entries]
+
+
+def uids(entries: Sequence[Entry]) -> list[str]:
+    return texts(b"".join(entry.uid.octets for entry in entries))
+
+
+def listing(session: Session, column: Column) -> list[Action]:
+    blocks = session.listing(column)
+    if len(session.entries) <= LISTED_AT_ONCE:
+        return [Send(b"".join(blocks))]
+    return [SendListing(blocks)]
 
 
 @TABLE.command("LIST", State.TRANSACTION, args=(optional(number),))
 def list_(session: Session, n: int | None = None) -> list[Action]:
     """RFC 1939 section 5: the size of one message, or of all that are not deleted."""
     if n is not None:
-        return [Send(replies.ok(f"{n} {session.entry(n).size}"))]
-    lines = [f"{listed} {entry.size}" for listed, entry in session.listed()]
-    return [Send(replies.multiline(f"{len(lines)} messages", lines))]
+        return [Send(b"+OK %d %d\r\n" % (n, session.entry(n).size))]
+    return listing(session, sizes)
 
 
 @TABLE.command("UIDL", State.TRANSACTION, args=(optional(number),), capa="UIDL")
 def uidl(session: Session, n: int | None = None) -> list[Action]:
     """RFC 1939 section 7: the unique-id of one message, or of all that are not deleted."""
     if n is not None:
-        return [Send(replies.ok(f"{n} {session.entry(n).uid}"))]
-    listed = list(session.listed())
-    uids = texts(b"".join(entry.uid.octets for _, entry in listed))
-    lines = [f"{at} {uid}" for (at, _), uid in zip(listed, uids, strict=True)]
-    return [Send(replies.multiline(f"{len(lines)} messages", lines))]
+        return [Send(f"+OK {n} {session.entry(n).uid}\r\n".encode("ascii"))]
+    return listing(session, uids)
 
 
 @TABLE.command("RETR", State.TRANSACTION, args=(number,))
 def retr(session: Session, n: int) -> list[Action]:
     """RFC 1939 section 5: the whole message."""
     entry = session.entry(n)
-    return [SendMessage(entry.uid, entry.size, None)]
+    reply = session.say(replies.message_follows(entry.size)).data
+    return [SendMessage(reply, entry.uid, entry.size, None)]
 
 
 @TABLE.command("TOP", State.TRANSACTION, args=(number, count), capa="TOP")
 def top(session: Session, n: int, body_lines: int) -> list[Action]:
     """RFC 1939 section 7: header, blank line, then so many lines of the body."""
     entry = session.entry(n)
-    return [SendMessage(entry.uid, entry.size, body_lines)]
+    reply = session.say(replies.TOP_FOLLOWS).data
+    return [SendMessage(reply, entry.uid, entry.size, body_lines)]
 
 
 @TABLE.command("DELE", State.TRANSACTION, args=(number,))
@@ -134,13 +224,13 @@ def dele(session: Session, n: int) -> list[Action]:
     """RFC 1939 section 5: only marked; QUIT removes."""
     session.octets -= session.entry(n).size
     session.deleted.add(n)
-    return [Send(replies.DONE)]
+    return [session.say(replies.DONE)]
 
 
 @TABLE.command("NOOP", State.TRANSACTION)
 def noop(session: Session) -> list[Action]:
     """RFC 1939 section 5: says yes and keeps the session from being idle."""
-    return [Send(replies.DONE)]
+    return [session.say(replies.DONE)]
 
 
 @TABLE.command("RSET", State.TRANSACTION)
@@ -148,7 +238,7 @@ def rset(session: Session) -> list[Action]:
     """RFC 1939 section 5: no message is deleted any more."""
     session.octets += sum(session.entries[n - 1].size for n in session.deleted)
     session.deleted.clear()
-    return [Send(replies.DONE)]
+    return [session.say(replies.DONE)]
 
 
 @TABLE.command("QUIT", State.ANY)
@@ -156,7 +246,7 @@ def quit_(session: Session) -> list[Action]:
     """RFC 1939 sections 4 and 6: the answer waits for the removal of what is deleted."""
     if session.state is State.TRANSACTION:
         return [Commit(tuple(session.entries[n - 1].uid for n in sorted(session.deleted)))]
-    return [Send(replies.BYE), Close("quit")]
+    return [session.say(replies.BYE), Close("quit")]
 
 
 def markdown(table: Table) -> str:

@@ -1,13 +1,14 @@
 """One POP3 connection as a pure state machine: octets in, actions out (RFC 1939).
 
 The driver performs the actions in their order. Where `wants_input` is false after them, the last
-one is owed a report (`Close` excepted), and no further command is looked at before it comes.
+one is owed a report (`Close` and `StartTls` excepted, which end the session), and no further
+command is looked at before it comes.
 """
 
 from __future__ import annotations
 
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Flag, auto
 from typing import Protocol, TypeVar
@@ -22,14 +23,19 @@ REFUSALS_BEFORE_LOGIN = 3
 REFUSALS_AFTER_LOGIN = 20
 LOGIN_FAILURES = 3
 BURST_OCTETS = 16 * 1024  # replies to pipelined commands, before the driver is waited for
+LISTED_AT_ONCE = 1000  # messages in one block of LIST or UIDL
 
 
 class State(Flag):
-    """RFC 1939 section 3. UPDATE is no state here: it is the time a `Commit` is out."""
+    """RFC 1939 section 3. UPDATE is no state here: it is the time a `Commit` is out.
 
+    CLEARTEXT is where STLS must come before the sign-in (RFC 2595 section 2.1).
+    """
+
+    CLEARTEXT = auto()
     AUTHORIZATION = auto()
     TRANSACTION = auto()
-    ANY = AUTHORIZATION | TRANSACTION
+    ANY = CLEARTEXT | AUTHORIZATION | TRANSACTION
 
 
 class Entry(Protocol):
@@ -50,6 +56,13 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
+class SendListing:
+    """Write these blocks, each when the client has taken most of the one before. Report: `sent`."""
+
+    blocks: Iterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Login:
     """Check the secret and read the maildrop. Report: `logged_in` or `login_refused`."""
 
@@ -59,11 +72,12 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class SendMessage:
-    """Send a message with its first reply line and its final dot, or only its top.
+    """Write `reply`, the message or only its top, and the final dot.
 
     Report: `sent`, or `message_failed` while nothing of it was written.
     """
 
+    reply: bytes
     uid: UniqueId
     size: int
     body_lines: int | None
@@ -77,13 +91,18 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
+class StartTls:
+    """Write what is left to write and shake hands. What goes on in TLS is a new `Session`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Write what is left to write and close. `why` is for the log."""
 
     why: str
 
 
-Action = Send | Login | SendMessage | Commit | Close
+Action = Send | SendListing | Login | SendMessage | Commit | StartTls | Close
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +195,10 @@ class Table:
 class Session:
     """The protocol state of one connection. Commands read and change its public attributes."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, state: State = State.AUTHORIZATION) -> None:
         self.table = table
-        self.state = State.AUTHORIZATION
+        self.state = state
+        self.language = replies.DEFAULT_LANGUAGE
         self.user: str | None = None  # taken by USER, used up by PASS
         self.entries: Sequence[Entry] = ()
         self.deleted: set[int] = set()  # message numbers
@@ -194,46 +214,47 @@ class Session:
         return self._owed is None
 
     def receive(self, data: bytes) -> list[Action]:
-        """What to do about octets that came. May be called at any time; Close ends all."""
-        if self._owed is Close:
+        """What to do about octets that came. May be called at any time."""
+        if self._owed in (Close, StartTls):
             return []
         self._buffer += data
         return self._proceed(self._answer_next()) if self.wants_input else []
 
-    def logged_in(self, entries: Sequence[Entry]) -> list[Action]:
+    def logged_in(self, entries: Sequence[Entry], octets: int) -> list[Action]:
+        """`octets` is the sum of all sizes."""
         self._settle(Login)
         self.state = State.TRANSACTION
         self.entries = entries
-        self.octets = sum(entry.size for entry in entries)
+        self.octets = octets
         self._refusals = 0
-        return self._proceed([Send(replies.LOGGED_IN)])
+        return self._proceed([self.say(replies.LOGGED_IN)])
 
     def login_refused(self, failure: Failure) -> list[Action]:
         self._settle(Login)
         self._login_failures += 1
-        answer: list[Action] = [Send(replies.refused(failure))]
+        answer: list[Action] = [self.say(replies.refused(failure))]
         if self._login_failures == LOGIN_FAILURES:
             answer.append(Close("logins"))
         return self._proceed(answer)
 
     def sent(self) -> list[Action]:
-        self._settle(Send, SendMessage)
+        self._settle(Send, SendListing, SendMessage)
         return self._proceed(self._answer_next())
 
     def message_failed(self, failure: Failure) -> list[Action]:
         self._settle(SendMessage)
         # It is listed: somebody has removed it for good since the session began.
         gone = isinstance(failure, NoSuchMessage)
-        return self._proceed([Send(replies.GONE if gone else replies.refused(failure))])
+        return self._proceed([self.say(replies.GONE if gone else replies.refused(failure))])
 
     def committed(self) -> list[Action]:
         self._settle(Commit)
-        return self._proceed([Send(replies.BYE), Close("quit")])
+        return self._proceed([self.say(replies.BYE), Close("quit")])
 
     def commit_failed(self) -> list[Action]:
         """RFC 1939 section 6: the connection is closed all the same."""
         self._settle(Commit)
-        return self._proceed([Send(replies.NOTHING_REMOVED), Close("unremoved")])
+        return self._proceed([self.say(replies.NOTHING_REMOVED), Close("unremoved")])
 
     def entry(self, number: int) -> Entry:
         """The message of that number. Raises NoSuchMessage for 0, too high, or deleted."""
@@ -241,19 +262,30 @@ class Session:
             raise NoSuchMessage("no such message")
         return self.entries[number - 1]
 
-    def listed(self) -> Iterator[tuple[int, Entry]]:
-        """Numbers and messages that are not deleted."""
-        for number, entry in enumerate(self.entries, 1):
-            if number not in self.deleted:
-                yield number, entry
+    def listing(self, column: Column) -> Iterator[bytes]:
+        """Number and `column` of the messages that are not deleted, in blocks."""
+        yield self.say(replies.LISTING_FOLLOWS).data
+        for start in range(0, len(self.entries), LISTED_AT_ONCE):
+            values = column(self.entries[start : start + LISTED_AT_ONCE])
+            lines = [
+                f"{number} {value}\r\n"
+                for number, value in enumerate(values, start + 1)
+                if number not in self.deleted
+            ]
+            yield "".join(lines).encode("ascii")
+        yield b".\r\n"
 
-    def refuse(self, reply: bytes) -> list[Action]:
+    def say(self, reply: replies.Reply) -> Send:
+        """A reply in the language that the client has chosen."""
+        return Send(reply[self.language])
+
+    def refuse(self, reply: replies.Reply) -> list[Action]:
         """The answer to a command that is the client's mistake; too many end the session."""
         self._refusals += 1
         after_login = self.state is State.TRANSACTION
         if self._refusals < (REFUSALS_AFTER_LOGIN if after_login else REFUSALS_BEFORE_LOGIN):
-            return [Send(reply)]
-        return [Send(reply), Close("refusals")]
+            return [self.say(reply)]
+        return [self.say(reply), Close("refusals")]
 
     def ask(self, challenge: bytes, step: Step) -> list[Action]:
         """Sends a SASL challenge; the response goes to `step` (RFC 5034 section 4)."""
@@ -267,6 +299,11 @@ class Session:
         except ValueError:
             return self.refuse(replies.BAD_RESPONSE)
         return step(self, response)
+
+    @property
+    def unread(self) -> bool:
+        """Whether octets are here behind the line that is being answered."""
+        return bool(self._buffer)
 
     def _settle(self, *kinds: type[Action]) -> None:
         """A report that is not owed is a mistake of the driver."""
@@ -296,7 +333,7 @@ class Session:
         if end < 0:
             if len(self._buffer) < limit:
                 return []
-            return [Send(replies.LINE_TOO_LONG), Close("line")]
+            return [self.say(replies.LINE_TOO_LONG), Close("line")]
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 2]
         try:
@@ -318,7 +355,8 @@ class Session:
         if row is None:
             return self.refuse(replies.UNKNOWN_COMMAND)
         if self.state not in row.states:
-            return self.refuse(replies.WRONG_STATE)
+            cleartext = self.state is State.CLEARTEXT
+            return self.refuse(replies.STLS_FIRST if cleartext else replies.WRONG_STATE)
         try:
             arguments = row.read(rest if space else None)
         except ValueError:
@@ -327,3 +365,4 @@ class Session:
 
 
 Step = Callable[[Session, bytes], list[Action]]
+Column = Callable[[Sequence[Entry]], Iterable[object]]

@@ -130,7 +130,7 @@ def status(terminal: Terminal) -> None:
     """What the running server does."""
     answer = _status(terminal)
     listeners = "  ".join(
-        f"{name} {', '.join(found)}" for name, found in answer["listeners"].items()
+        f"{name} {', '.join(found)}" for name, found in answer["listeners"].items() if found
     )
     terminal.show(
         answer,

@@ -25,7 +25,8 @@ from intake.deliver import deliver
 from intake.recipients import resolve
 from net.limits import OctetBudget
 from net.tls import BadCertificate, Certificate, make_self_signed
-from pop3d.server import ALPN, Pop3Server
+from pop3d.connection import ALPN
+from pop3d.server import Pop3Server
 from server import admin, transfer
 from server.config import Config
 from server.config_forms import mask
@@ -73,11 +74,13 @@ class Server:
             self.listening = share.sockets.endpoints()
             self._build()
             self._smtp.start(share.sockets.smtp)
-            self._pop3.start(
-                share.sockets.pop3,
-                self.certificate.context(ALPN),
-                proxies=config.server.proxy_protocol,
-            )
+            for sockets, stls in ((share.sockets.pop3, False), (share.sockets.pop3_stls, True)):
+                self._pop3.start(
+                    sockets,
+                    self.certificate.context(ALPN),
+                    stls=stls,
+                    proxies=config.server.proxy_protocol,
+                )
             await self._api.start(share.sockets.http)
             if share.commanded:
                 await self._control.start()

@@ -192,7 +192,6 @@ NOT_BUILT: Final[Mapping[str, tuple[str, ...]]] = {
     "server.private_targets": (),
     "smtp.dmarc": (),
     "smtp.dnsbl": (),
-    "pop3.stls_listen": (),
     "pop3.refuser_listen": (),
     "api.listen": (),
     "api.public_url": (),

@@ -36,16 +36,17 @@ class Sockets:
 
     smtp: list[socket.socket]
     pop3: list[socket.socket]
+    pop3_stls: list[socket.socket]
     http: list[socket.socket]
 
     def endpoints(self) -> dict[str, list[Endpoint]]:
         return {
             name: [Endpoint(*opened.getsockname()[:2]) for opened in getattr(self, name)]
-            for name in ("smtp", "pop3", "http")
+            for name in ("smtp", "pop3", "pop3_stls", "http")
         }
 
     def close(self) -> None:
-        for opened in (*self.smtp, *self.pop3, *self.http):
+        for opened in (*self.smtp, *self.pop3, *self.pop3_stls, *self.http):
             opened.close()
 
 
@@ -91,7 +92,8 @@ def worker_row(pid: int | None, since: datetime) -> dict[str, Any]:
 
 def open_sockets(config: Config) -> Sockets:
     """Raises Trouble: a port is taken or not ours, or root would serve the world."""
-    wanted = (config.smtp.listen, config.pop3.listen, config.api.http_listen)
+    pop3 = config.pop3
+    wanted = (config.smtp.listen, pop3.listen, pop3.stls_listen, config.api.http_listen)
     if os.geteuid() == 0 and not all(endpoint.loopback for part in wanted for endpoint in part):
         raise Trouble(
             "Restante does not serve the network as root.",

@@ -5,12 +5,14 @@ A dialog file is read line by line:
     # comment             cites the RFC
     maildrop 10 20        sizes of the messages, in octets (2 at least); without it there are none
     given errors=3        limits of the server that are not the usual ones (SMTP)
+    stls                  to the port where STLS must come first, not to the one in TLS
     C: LIST 1             the client sends a line with CRLF; lines in a row are sent together
     C- QUI                the client sends octets without CRLF
     S: +OK*               one line must match; `*` is any text
     S... TOP              lines are skipped up to one that matches
     S.                    lines are skipped up to the dot that ends a multi-line answer
     S--                   the server closes, and has nothing more to say
+    TLS                   both go on in TLS
     --                    the client closes; what follows is a new connection to the same maildrop
 
 In `C` lines `\\n`, `\\r`, `\\0`, `\\s` (a space) and `\\\\` are single octets, and `{a*300}` is 300
@@ -19,18 +21,30 @@ times `a`. The one user is USER with the password SECRET.
 
 import re
 import socket
+import ssl
 from binascii import unhexlify
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mail.errors import BadCredentials
 from mail.ident import UniqueId
 from mail.lines import Stuffer, TopCut, measure
 from pop3d import replies
 from pop3d.commands import TABLE
-from pop3d.engine import Action, Close, Commit, Login, Send, SendMessage, Session
+from pop3d.engine import (
+    Action,
+    Close,
+    Commit,
+    Login,
+    Send,
+    SendListing,
+    SendMessage,
+    Session,
+    StartTls,
+    State,
+)
 
 USER = "ann@example.org"
 SECRET = "correct horse"
@@ -65,17 +79,19 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class Dialog:
     sizes: tuple[int, ...]
+    stls: bool
     steps: tuple[Step, ...]
     given: dict[str, int]
 
 
-_STEP = re.compile(r"(C:|C-|S:|S\.\.\.|S\.|S--|--)(?: (.*))?")
+_STEP = re.compile(r"(C:|C-|S:|S\.\.\.|S\.|S--|TLS|--)(?: (.*))?")
 
 
 def parse(text: str) -> Dialog:
     """Raises ValueError with the number of the line that is none of the above."""
     sizes: tuple[int, ...] = ()
     given: dict[str, int] = {}
+    stls = False
     steps = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line or line.startswith("#"):
@@ -84,11 +100,13 @@ def parse(text: str) -> Dialog:
             sizes = tuple(map(int, line.split()[1:]))
         elif line.startswith("given "):
             given = {name: int(value) for name, value in (w.split("=") for w in line.split()[1:])}
+        elif line == "stls":
+            stls = True
         elif step := _STEP.fullmatch(line):
             steps.append(Step(number, step[1], step[2] or ""))
         else:
             raise ValueError(f"line {number} is not part of a dialog: {line}")
-    return Dialog(sizes, tuple(steps), given)
+    return Dialog(sizes, stls, tuple(steps), given)
 
 
 class Talk(Protocol):
@@ -100,6 +118,13 @@ class Talk(Protocol):
         """The next line without its CRLF. Raises EOFError when the server has closed."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class TlsTalk(Protocol):
+    """One that can go on in TLS."""
+
+    def start_tls(self) -> None: ...
 
 
 def run(dialog: Dialog, connect: Callable[[], Talk]) -> None:
@@ -129,6 +154,9 @@ def run(dialog: Dialog, connect: Callable[[], Talk]) -> None:
                 except EOFError:
                     continue
                 raise AssertionError(f"line {step.line}: a close, but got {line!r}")
+            case "TLS":
+                assert isinstance(talk, TlsTalk)
+                talk.start_tls()
             case "--":
                 talk.close()
                 talk = connect()
@@ -174,18 +202,24 @@ def maildrop(sizes: Sequence[int]) -> list[Stored]:
 class EngineTalk:
     """Runs a dialog against the engine alone: performs its actions on a maildrop in memory."""
 
-    def __init__(self, messages: list[Stored], *, piece: int | None) -> None:
+    def __init__(self, messages: list[Stored], *, piece: int | None, stls: bool = False) -> None:
         """`piece`: how many octets the engine is fed at a time; None is all of them."""
         self.said = b""
         self.closed = False
+        self.in_handshake = False
         self._messages = messages
         self._piece = piece
-        self._session = Session(TABLE)
+        self._session = Session(TABLE, State.CLEARTEXT if stls else State.AUTHORIZATION)
         self._read = 0
 
     def send(self, octets: bytes) -> None:
         for start in range(0, len(octets), self._piece or len(octets)):
+            assert not self.in_handshake
             self._perform(self._session.receive(octets[start:][: self._piece]))
+
+    @property
+    def state(self) -> State:
+        return self._session.state
 
     def line(self) -> bytes:
         end = self.said.find(b"\r\n", self._read)
@@ -195,6 +229,11 @@ class EngineTalk:
         line = self.said[self._read : end]
         self._read = end + 2
         return line
+
+    def start_tls(self) -> None:
+        assert self.in_handshake
+        self.in_handshake = False
+        self._session = Session(TABLE)
 
     def close(self) -> None:
         unread = self.said[self._read :]
@@ -210,16 +249,23 @@ class EngineTalk:
         match owed:
             case Send():
                 return self._session.sent()
+            case SendListing(blocks):
+                self.said += b"".join(blocks)
+                return self._session.sent()
             case Login(user, secret) if (user, secret) == (USER, SECRET):
-                return self._session.logged_in(tuple(self._messages))
+                octets = sum(message.size for message in self._messages)
+                return self._session.logged_in(tuple(self._messages), octets)
             case Login():
                 return self._session.login_refused(BadCredentials("no"))
-            case SendMessage(_, size, body_lines):
-                self.said += wire(size, body_lines)
+            case SendMessage(reply, _, size, body_lines):
+                self.said += reply + message_octets(size, body_lines)
                 return self._session.sent()
             case Commit(uids):
                 self._messages[:] = [kept for kept in self._messages if kept.uid not in uids]
                 return self._session.committed()
+            case StartTls():
+                self.in_handshake = True
+                return []
             case Close():
                 self.closed = True
                 return []
@@ -227,18 +273,25 @@ class EngineTalk:
 
 def wire(size: int, body_lines: int | None) -> bytes:
     """What a client receives for RETR, or for TOP, of `content(size)`."""
+    first = replies.message_follows(size) if body_lines is None else replies.TOP_FOLLOWS
+    return first["en"] + message_octets(size, body_lines)
+
+
+def message_octets(size: int, body_lines: int | None) -> bytes:
+    """The same without its first line."""
     message = content(size)
-    if body_lines is None:
-        return replies.message_follows(size) + Stuffer().feed(message) + b".\r\n"
-    top = TopCut(measure(b"", message).header_size, body_lines).feed(message)
-    return replies.TOP_FOLLOWS + Stuffer().feed(top) + b".\r\n"
+    if body_lines is not None:
+        message = TopCut(measure(b"", message).header_size, body_lines).feed(message)
+    return Stuffer().feed(message) + b".\r\n"
 
 
 class SocketTalk:
     """Runs a dialog over a connected socket."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, context: ssl.SSLContext) -> None:
+        """`context` is for STLS."""
         self._connection = connection
+        self._context = context
         self._file = connection.makefile("rb")
         assert self.line().startswith(b"+OK ")
 
@@ -251,6 +304,11 @@ class SocketTalk:
             raise EOFError
         assert line.endswith(b"\r\n")
         return line[:-2]
+
+    def start_tls(self) -> None:
+        self._file.close()
+        self._connection = self._context.wrap_socket(self._connection)
+        self._file = self._connection.makefile("rb")
 
     def close(self) -> None:
         self._file.close()

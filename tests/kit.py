@@ -56,13 +56,14 @@ exempt = ["127.0.0.0/8"]
 
 @dataclass
 class Live:
-    """`smtp`, `pop3` and `http` are where it listens; everything else is inside."""
+    """`smtp`, `pop3`, `http` and `pop3_stls` are where it listens; everything else is inside."""
 
     server: Server
     loop: asyncio.AbstractEventLoop
     smtp: Endpoint
     pop3: Endpoint
     http: Endpoint
+    pop3_stls: Endpoint | None = None
 
     @property
     def store(self) -> Store:
@@ -172,7 +173,7 @@ def live_server(folder: Path, *, config: str = "") -> Iterator[Live]:
             yield Live(
                 server,
                 loop,
-                **{name: found[0] for name, found in server.listening.items()},
+                **{name: found[0] for name, found in server.listening.items() if found},
             )
         finally:
             run(server.stop())

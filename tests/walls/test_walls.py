@@ -20,7 +20,7 @@ PURE = {"pop3d.engine", "pop3d.commands", "smtpin.data", "collector.plan"}
 # The top of a session, a connection, a request or a run, where any fault becomes a temporary one.
 MAY_CATCH_ALL = {
     "api/app.py",
-    "pop3d/server.py",
+    "pop3d/connection.py",
     "smtpin/protocol.py",
     "store/upkeep.py",
     "store/writer.py",

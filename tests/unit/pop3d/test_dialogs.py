@@ -2,12 +2,15 @@
 
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mail.lines import canonical, measure
+from pop3d.commands import TABLE
+from pop3d.engine import State
 from tests.dialog import DIALOGS, EngineTalk, content, maildrop, parse, run
 
 
@@ -15,7 +18,27 @@ from tests.dialog import DIALOGS, EngineTalk, content, maildrop, parse, run
 @pytest.mark.parametrize("path", DIALOGS, ids=lambda path: path.stem)
 def test_dialog(path: Path, piece: int | None) -> None:
     dialog = parse(path.read_text("utf-8"))
-    run(dialog, partial(EngineTalk, maildrop(dialog.sizes), piece=piece))
+    run(dialog, partial(EngineTalk, maildrop(dialog.sizes), piece=piece, stls=dialog.stls))
+
+
+class Seen(EngineTalk):
+    """Notes which commands are sent in which state."""
+
+    noted: ClassVar[set[tuple[str, State]]] = set()
+
+    def send(self, octets: bytes) -> None:
+        for line in octets.splitlines(keepends=True):
+            verb = line.split()[0].decode("latin-1").upper() if line.split() else ""
+            self.noted.add((verb, self.state))
+            super().send(line)
+
+
+def test_every_command_stands_in_a_dialog_in_every_state() -> None:
+    for path in DIALOGS:
+        dialog = parse(path.read_text("utf-8"))
+        run(dialog, partial(Seen, maildrop(dialog.sizes), piece=None, stls=dialog.stls))
+    wanted = {(row.verb, state) for row in TABLE.rows() for state in State}
+    assert wanted - Seen.noted == set()
 
 
 @given(st.integers(2, 5_000))

@@ -7,8 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mail.errors import BadCredentials, MessageDamaged, StorageBusy, TooMany
+from pop3d import replies
 from pop3d.commands import TABLE
-from pop3d.engine import BURST_OCTETS, Action, Close, Commit, Login, Send, SendMessage, Session
+from pop3d.engine import (
+    BURST_OCTETS,
+    Action,
+    Close,
+    Commit,
+    Login,
+    Send,
+    SendListing,
+    SendMessage,
+    Session,
+    StartTls,
+    State,
+)
 from tests.dialog import SECRET, USER, EngineTalk, Stored, maildrop
 
 SIGN_IN = f"USER {USER}\r\nPASS {SECRET}\r\n".encode()
@@ -21,7 +34,7 @@ def said(actions: list[Action]) -> bytes:
 def signed_in(messages: list[Stored]) -> Session:
     session = Session(TABLE)
     session.receive(SIGN_IN)
-    session.logged_in(messages)
+    session.logged_in(messages, sum(message.size for message in messages))
     return session
 
 
@@ -32,7 +45,7 @@ def test_a_login_is_asked_for_once_and_stops_everything_behind_it() -> None:
     assert login == Login(USER, SECRET)
     assert not session.wants_input
     assert session.receive(b"NOOP\r\n") == []
-    answers = session.logged_in(maildrop([10, 20]))
+    answers = session.logged_in(maildrop([10, 20]), 30)
     assert said(answers).split(b"\r\n")[1] == b"+OK 2 30"
     assert said(answers).count(b"\r\n") == 3
     assert session.wants_input
@@ -72,8 +85,9 @@ def test_a_message_is_sent_by_the_driver_and_holds_up_what_is_behind_it() -> Non
     messages = maildrop([10, 20])
     session = signed_in(messages)
     actions = session.receive(b"RETR 2\r\nTOP 1 3\r\nNOOP\r\n")
-    assert actions == [SendMessage(messages[1].uid, 20, None)]
-    assert session.sent() == [SendMessage(messages[0].uid, 10, 3)]
+    assert actions == [SendMessage(b"+OK 20 octets\r\n", messages[1].uid, 20, None)]
+    first = replies.TOP_FOLLOWS["en"]
+    assert session.sent() == [SendMessage(first, messages[0].uid, 10, 3)]
     assert not session.wants_input
     assert said(session.sent()).startswith(b"+OK")
     assert session.wants_input
@@ -120,15 +134,47 @@ def test_replies_to_a_flood_wait_until_the_client_reads_them() -> None:
     assert b"".join(answers).count(b"+OK") == 20_000
 
 
-def test_a_large_listing_is_one_action() -> None:
+def test_a_large_listing_comes_in_blocks_and_holds_up_what_is_behind_it() -> None:
+    # A session holds a block of it at a time, whatever the maildrop
     messages = maildrop([10] * 10_000)
     session = signed_in(messages)
+    session.receive(b"DELE 1000\r\nDELE 9999\r\n")
     [listing] = session.receive(b"LIST\r\nNOOP\r\n")
-    assert said([listing]).count(b"\r\n") == 10_002
-    assert said([listing]).endswith(b"\r\n10000 10\r\n.\r\n")
+    assert isinstance(listing, SendListing)
+    blocks = list(listing.blocks)
+    assert max(map(len, blocks)) < 64 * 1024
+    first, *lines = b"".join(blocks).splitlines()
+    assert first.startswith(b"+OK")
+    left = [number for number in range(1, 10_001) if number not in (1000, 9999)]
+    assert lines == [*(b"%d 10" % number for number in left), b"."]
     assert said(session.sent()).startswith(b"+OK")
     [uids] = session.receive(b"UIDL\r\n")
-    assert f"\r\n10000 {messages[-1].uid}\r\n.\r\n".encode() in said([uids])
+    assert isinstance(uids, SendListing)
+    assert b"".join(uids.blocks).endswith(f"\r\n10000 {messages[-1].uid}\r\n.\r\n".encode())
+
+
+@pytest.mark.parametrize("count", [999, 1000, 1001, 2000, 2001])
+def test_a_listing_is_whole_at_the_edges_of_its_blocks(count: int) -> None:
+    talk = EngineTalk(maildrop([10] * count), piece=None)
+    talk.send(SIGN_IN + b"LIST\r\n")
+    assert talk.said.splitlines()[3:] == [*(b"%d 10" % n for n in range(1, count + 1)), b"."]
+
+
+def test_stls_with_anything_behind_it_is_refused_and_ends_the_session() -> None:
+    # RFC 2595 section 4: what came in clear must not be taken for what TLS protects
+    session = Session(TABLE, State.CLEARTEXT)
+    refusal, close = session.receive(b"STLS\r\nU")
+    assert said([refusal]).startswith(b"-ERR")
+    assert close == Close("stls")
+
+
+def test_stls_ends_the_session_of_the_engine() -> None:
+    session = Session(TABLE, State.CLEARTEXT)
+    reply, start = session.receive(b"STLS\r\n")
+    assert said([reply]).startswith(b"+OK")
+    assert start == StartTls()
+    assert not session.wants_input
+    assert session.receive(SIGN_IN) == []
 
 
 def test_a_unique_id_is_what_the_rfc_allows() -> None:
@@ -161,6 +207,12 @@ LINES = [
             "PASS wrong",
             "AUTH PLAIN",
             "AUTH PLAIN =",
+            "AUTH LOGIN",
+            "AUTH",
+            "LANG",
+            "LANG de",
+            "UTF8",
+            "STLS",
             "AGFubkBleGFtcGxlLm9yZwBjb3JyZWN0IGhvcnNl",
             "*",
             "CAPA",
@@ -189,12 +241,12 @@ SCRAPS = [b"\r", b"\n", b"\r\n", b"\0", b" ", b"1", b"PASS ", b"retr ", b"\xff",
 WIRES = st.lists(st.one_of(st.sampled_from(LINES), st.sampled_from(SCRAPS), st.binary()))
 
 
-def transcript(pieces: list[bytes]) -> tuple[bytes, bool, list[Stored]]:
+def transcript(pieces: list[bytes], *, stls: bool = False) -> tuple[bytes, bool, list[Stored]]:
     """All that the server said, whether it closed, and what is left in the maildrop."""
     messages = maildrop([10, 41, 300])
-    talk = EngineTalk(messages, piece=None)
+    talk = EngineTalk(messages, piece=None, stls=stls)
     for piece in pieces:
-        if piece:
+        if piece and not talk.in_handshake:
             talk.send(piece)
     return talk.said, talk.closed, messages
 
@@ -204,6 +256,14 @@ def test_replies_do_not_depend_on_how_the_octets_are_cut(wire: bytes, places: li
     edges = [0, *sorted(place % (len(wire) + 1) for place in places), len(wire)]
     cut = [wire[start:stop] for start, stop in pairwise(edges)]
     assert transcript(cut) == transcript([wire])
+
+
+@given(WIRES.map(b"".join))
+def test_nobody_signs_in_before_tls_whatever_is_sent(wire: bytes) -> None:
+    said_, _, messages = transcript([SIGN_IN, wire], stls=True)
+    assert replies.LOGGED_IN["en"] not in said_
+    assert replies.LOGGED_IN["de"] not in said_
+    assert len(messages) == 3
 
 
 @given(WIRES.map(b"".join))
@@ -219,3 +279,5 @@ def test_no_octets_raise(wire: bytes) -> None:
     transcript([wire])
     transcript([SIGN_IN, wire])
     transcript([b"AUTH PLAIN\r\n", wire])
+    transcript([b"AUTH LOGIN\r\n", wire])
+    transcript([wire], stls=True)

@@ -2,233 +2,22 @@
 
 import asyncio
 import sqlite3
-import ssl
-from collections.abc import AsyncIterator, Iterator, MutableMapping
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import MutableMapping
 from pathlib import Path
 from socket import create_connection
-from time import monotonic
 from typing import Any
 
 import pytest
-from structlog.contextvars import merge_contextvars
-from structlog.testing import capture_logs
 
-from auth.login import Login
-from auth.passwords import Passwords
-from mail.address import Address, parse_domain
-from mail.facts import Facts
-from mail.ident import UniqueId
-from net.limits import Connections, Failures
-from net.listen import Endpoint, bind
-from net.tls import Certificate, make_self_signed
-from pop3d.server import ALPN, Pop3Limits, Pop3Server
-from store.messages import Copy, NewMessage
-from store.records import Role, StoreSettings
-from store.store import Store
-from tests.dialog import DIALOGS, SECRET, USER, SocketTalk, content, parse, run, wire
+from pop3d.server import Pop3Limits
+from tests.dialog import DIALOGS, SocketTalk, parse, run, wire
+from tests.unit.pop3d.listener import SIGN_IN, WAIT_S, Place, running, trusting
 
-WAIT_S = 20  # longer than anything here takes; a test that waits so long has failed
-PATIENT = Pop3Limits()
-SIGN_IN = f"USER {USER}\r\nPASS {SECRET}\r\n".encode()
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
-class Place:
-    """A store with one user, kept for all tests of this module; `fill` makes it new."""
-
-    def __init__(self, folder: Path) -> None:
-        self.file = folder / "restante.db"
-        settings = StoreSettings(
-            url=f"sqlite:///{self.file}", quota_octets=0, trash_days=30, max_listed=10_000
-        )
-        self.store = Store(settings, clock=now)
-        self.passwords = Passwords(cost=4)
-        self.maildrop_id = asyncio.run(self._add_user())
-        pair = folder / "test.crt", folder / "test.key"
-        make_self_signed(*pair, hostname="mail.example.org", now=now())
-        self.certificate = Certificate(*pair, clock=now)
-
-    async def _add_user(self) -> int:
-        await self.store.domains.add(parse_domain("example.org"))
-        account = await self.store.accounts.add(
-            "ann",
-            await self.passwords.hash(SECRET),
-            role=Role.USER,
-            address=Address.parse(USER),
-        )
-        return account.maildrop_id
-
-    async def sizes(self) -> list[int]:
-        return [entry.size for entry in await self._entries()]
-
-    async def _entries(self) -> Any:
-        return (await self.store.maildrops.snapshot(self.maildrop_id)).entries
-
-    async def fill(self, *sizes: int) -> None:
-        old = [entry.uid for entry in await self._entries()]
-        await self.store.maildrops.remove(self.maildrop_id, old)
-        start = now()
-        for n, size in enumerate(sizes):
-            uid = UniqueId.new(start + timedelta(milliseconds=n))
-            copy = Copy(self.maildrop_id, Address.parse(USER), b"")
-            await self.store.messages.append(NewMessage(uid, None, content(size), Facts(), [copy]))
-
-    def marked(self) -> set[int]:
-        """Numbers of the messages that are marked as retrieved, in a place filled once."""
-        with sqlite3.connect(self.file) as database:
-            rows = database.execute("SELECT bits FROM device_mark").fetchall()
-        database.close()
-        bits = sum(int.from_bytes(octets, "little") for (octets,) in rows)
-        return {number for number in range(bits.bit_length()) if bits >> number & 1}
-
-    def damage(self) -> None:
-        """No stored body matches its checksum any more."""
-        with sqlite3.connect(self.file) as database:
-            database.execute("UPDATE body SET sha256 = zeroblob(32)")
-        database.close()
-
-    def close(self) -> None:
-        self.store.close()
-        self.passwords.close()
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    made = Place(tmp_path_factory.mktemp("pop3"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def own_place(tmp_path: Path) -> Iterator[Place]:
-    """For a test that breaks it."""
-    made = Place(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def events() -> Iterator[list[MutableMapping[str, Any]]]:
-    with capture_logs(processors=[merge_contextvars]) as captured:
-        yield captured
+Events = list[MutableMapping[str, Any]]
 
 
 def ends(events: list[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:
     return [event for event in events if event["event"] == "pop3.end"]
-
-
-class Client:
-    """Speaks POP3 by hand, after the greeting."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    def send(self, octets: bytes) -> None:
-        self.writer.write(octets)
-
-    async def line(self) -> bytes:
-        return await asyncio.wait_for(self.reader.readline(), WAIT_S)
-
-    async def lines(self, number: int) -> list[bytes]:
-        return [await self.line() for _ in range(number)]
-
-    async def rest(self) -> bytes:
-        """All that comes before the server closes."""
-        return await asyncio.wait_for(self.reader.read(), WAIT_S)
-
-    async def say(self, command: str) -> bytes:
-        self.send(command.encode() + b"\r\n")
-        return await self.line()
-
-    async def answer(self, command: bytes) -> None:
-        """Reads the whole answer to a command."""
-        first = await self.line()
-        if first.startswith(b"+OK") and command[:4] in (b"RETR", b"TOP ", b"LIST", b"UIDL"):
-            while await self.line() != b".\r\n":
-                pass
-
-    async def sign_in(self) -> None:
-        self.send(SIGN_IN)
-        assert [line[:3] for line in await self.lines(2)] == [b"+OK", b"+OK"]
-
-    def leave(self) -> None:
-        self.writer.transport.abort()
-
-
-class Running:
-    """A server on a free port."""
-
-    def __init__(self, server: Pop3Server, endpoint: Endpoint) -> None:
-        self.server = server
-        self.endpoint = endpoint
-        self.clients: list[Client] = []
-
-    async def client(self, *, alpn: str | None = None, greeting: bytes = b"+OK") -> Client:
-        context = trusting()
-        if alpn:
-            context.set_alpn_protocols([alpn])
-        client = Client(
-            *await asyncio.open_connection(self.endpoint.host, self.endpoint.port, ssl=context)
-        )
-        self.clients.append(client)
-        if greeting:
-            assert (await client.line()).startswith(greeting)
-        return client
-
-    async def signed_in(self) -> Client:
-        client = await self.client()
-        await client.sign_in()
-        return client
-
-    async def emptied(self) -> None:
-        """When every connection has ended."""
-        await asyncio.wait_for(self.server.none_open.wait(), WAIT_S)
-
-
-def trusting() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-@asynccontextmanager
-async def running(
-    place: Place,
-    limits: Pop3Limits = PATIENT,
-    *,
-    total: int = 100,
-    strangers: int = 100,
-) -> AsyncIterator[Running]:
-    login = Login(
-        place.store,
-        place.passwords,
-        Failures(clock=monotonic),
-        key=bytes(32),
-        clock=monotonic,
-    )
-    server = Pop3Server(
-        place.store,
-        login,
-        connections=Connections(total=total, clock=monotonic),
-        strangers=Connections(total=strangers, clock=monotonic),
-        limits=limits,
-    )
-    [listening] = bind([Endpoint("127.0.0.1", 0)])
-    server.start([listening], place.certificate.context(ALPN))
-    live = Running(server, Endpoint(*listening.getsockname()[:2]))
-    try:
-        yield live
-    finally:
-        for client in live.clients:
-            client.leave()
-        await server.drain(0)
 
 
 @pytest.mark.asyncio(loop_factories=["uvloop"])
@@ -236,17 +25,14 @@ async def running(
 async def test_dialog(path: Path, place: Place) -> None:
     dialog = parse(await asyncio.to_thread(path.read_text, "utf-8"))
     await place.fill(*dialog.sizes)
-    async with running(place) as live:
+    async with running(place, stls=dialog.stls) as live:
         address = live.endpoint.host, live.endpoint.port
 
         def connect() -> SocketTalk:
             plain = create_connection(address, WAIT_S)
-            return SocketTalk(trusting().wrap_socket(plain))
+            return SocketTalk(plain if dialog.stls else trusting().wrap_socket(plain), trusting())
 
         await asyncio.to_thread(run, dialog, connect)
-
-
-Events = list[MutableMapping[str, Any]]
 
 
 async def test_a_session_from_greeting_to_removal(place: Place, events: Events) -> None:
@@ -342,6 +128,26 @@ async def test_what_was_retrieved_whole_is_kept(
         client.leave()
         await live.emptied()
     assert own_place.marked() == marked
+
+
+async def test_of_a_client_that_pipelines_only_quit_tells_what_it_has_read(
+    own_place: Place,
+) -> None:
+    await own_place.fill(10, 20, 30)
+    async with running(own_place) as live:
+        client = await live.signed_in()
+        client.send(b"RETR 1\r\nRETR 2\r\n")
+        for _ in range(2):
+            await client.answer(b"RETR")
+        assert (await client.say("NOOP")).startswith(b"+OK")
+        client.leave()
+        await live.emptied()
+        assert own_place.marked() == set()
+        client = await live.signed_in()
+        client.send(b"RETR 1\r\nRETR 2\r\nQUIT\r\n")
+        assert (await client.rest()).endswith(b"+OK bye\r\n")
+        await live.emptied()
+    assert own_place.marked() == {1, 2}
 
 
 async def test_a_message_removed_for_good_in_the_middle_is_never_half_a_message(
