@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -122,6 +122,7 @@ def running(*arguments: str | Path, folder: Path) -> Iterator[Running]:
         stderr=subprocess.STDOUT,
         text=True,
         env=_environment(),
+        start_new_session=True,
     )
     found = Running(process)
     reader = threading.Thread(target=found.listen)
@@ -129,7 +130,8 @@ def running(*arguments: str | Path, folder: Path) -> Iterator[Running]:
     try:
         yield found
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # what it has forked too
         process.wait()
         reader.join()
         assert process.stdout is not None

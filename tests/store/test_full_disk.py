@@ -82,7 +82,7 @@ def test_full_and_back_twice(disk: Path) -> None:
                     refused += 1
                     # Every minute of itself: below the floor the trash goes before its time.
                     live.run(live.store.upkeep.run_once())
-            assert len(kept) >= 10
+            assert len(kept) >= 5  # below the floor the trash gives no more room than is missing
             # Now somebody else takes the rest: not one octet is left.
             with (disk / "other").open("wb", buffering=0) as other, suppress(OSError):
                 while True:
