@@ -143,7 +143,9 @@ class Server:
                 spool=Spool(
                     OctetBudget(limits.memory_mib * MIB // workers),
                     config.server.data_dir,
-                    floor=floor_octets(config),
+                    # Less than the store's: what waits here does not make it refuse what it would
+                    # take, which is for it to say.
+                    floor=floor_octets(config) // 2,
                 ),
                 misses=misses_allowance(time.monotonic),
                 octets=octets_allowance(time.monotonic),

@@ -93,11 +93,17 @@ class Incoming:
         except TimeoutError as error:
             raise NoRoom from error
         self._in_memory = needed
-        return await self._spool.in_thread(self._read_file)
+        found = await self._spool.in_thread(self._read_file)
+        # Before it is kept: the store asks how much room the disk has.
+        await self._close_file()
+        return found
 
     async def close(self) -> None:
         """Holds nothing any more."""
         self._give_memory()
+        await self._close_file()
+
+    async def _close_file(self) -> None:
         self._spool.files.give(self._in_file)
         self._in_file = 0
         if self._file is not None:
