@@ -40,6 +40,7 @@ def debian(list_file: str) -> Step:
 # A file of tests is one process's; each starts the database servers that its tests need.
 # In the order of names the long ones, which have few tests, are not left to the end.
 SHARED = ["--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile", "--no-loadscope-reorder"]
+SHARED += ["--max-worker-restart=0"]  # a process that a hanging test has ended ends the run
 LINT = [
     Step("ruff check", tool("ruff", "check", "--quiet", ".")),
     Step("ruff format", tool("ruff", "format", "--check", "--quiet", ".")),
