@@ -20,17 +20,21 @@ from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from aiohttp_session import session_middleware
 
-from api import models, problems, replies, security
-from api.call import ApiParts, Call, Reply
+from api import doors, models, problems, replies, security
+from api.call import ApiParts, Call, Door, Reply
 from api.connection import Connection
+from api.page_session import STORE, Page, Storage
 from api.problems import Problem
 from api.replies import TRAIL
-from api.routes import BODY_OCTETS, ROUTES, Access, Route
+from api.routes import BODY_OCTETS, ROUTES, Route
 from mail.errors import Failure, StorageBusy
 from net.accept import Listener
+from net.metrics import HTTP_ANSWERS
 
 PARTS: Final = web.AppKey("parts", ApiParts)
+PAGE: Final = web.RequestKey("page", Page)
 ANY_HOST: Final = frozenset(route.path for route in ROUTES if route.any_host)
 
 
@@ -63,13 +67,18 @@ class ApiServer:
 
 def build(parts: ApiParts) -> web.Application:
     """An application with the routes of the table."""
-    app = web.Application(middlewares=[top], client_max_size=BODY_OCTETS)
+    client = partial(doors.client_of, proxies=parts.site.proxies)
+    browsers = session_middleware(Storage(parts.store, client))
+    app = web.Application(middlewares=[top, browsers, counted], client_max_size=BODY_OCTETS)
     app[PARTS] = parts
+    app[STORE] = parts.store
     app.on_response_prepare.append(replies.dress)
     for path in dict.fromkeys(route.path for route in ROUTES):
         methods: dict[str, Handler] = {
             route.method: partial(perform, route) for route in ROUTES if route.path == path
         }
+        if "PUT" in methods:  # it merges
+            methods["PATCH"] = methods["PUT"]
         if "GET" in methods:
             methods["HEAD"] = methods["GET"]
         methods["OPTIONS"] = partial(options, ", ".join(sorted([*methods, "OPTIONS"])))
@@ -82,8 +91,10 @@ def build(parts: ApiParts) -> web.Application:
 @web.middleware
 async def top(request: web.Request, handler: Handler) -> web.StreamResponse:
     """The top of a request: whatever becomes of it is answered or cut, and logged once."""
-    trail = replies.begin(request)
-    stall_s = request.app[PARTS].limits.write_stall_s
+    parts = request.app[PARTS]
+    peer, _ = doors.client_of(request, parts.site.proxies)
+    trail = replies.begin(request, peer)
+    stall_s = parts.limits.write_stall_s
     try:
         response = await answer(request, handler)
         await replies.send(request, response, stall_s=stall_s)
@@ -95,6 +106,7 @@ async def top(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = replies.refusal(request, Problem("internal-error"))
         await replies.send(request, response, stall_s=stall_s)
     finally:
+        request.app[PARTS].house.metrics.add(HTTP_ANSWERS, f"{(trail.status or 0) // 100}xx")
         replies.log_line(request)
     return response
 
@@ -102,8 +114,12 @@ async def top(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     """What the handler makes of it, or the problem document of what it raised."""
     try:
+        parts = request.app[PARTS]
         if request.path not in ANY_HOST:
-            security.check_host(request, request.app[PARTS].hostname)
+            security.check_host(request, parts.hostname, request[TRAIL].peer)
+            if not doors.check_way(request, parts.site.proxies):
+                place = f"https://{parts.hostname}{request.rel_url.raw_path_qs}"
+                return web.Response(status=308, headers={"Location": place})
         return await handler(request)
     except Problem as raised:
         problem = raised
@@ -120,30 +136,78 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     return replies.refusal(request, problem)
 
 
+@web.middleware
+async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Counts it for its client or browser session, before anything else is done for it."""
+    parts, trail = request.app[PARTS], request[TRAIL]
+    page = request[PAGE] = _page(request)
+    charged = await doors.charge(request, parts, trail.peer, await page.session())
+    if charged is None:
+        return await handler(request)
+    kind, key, taken = charged
+    trail.fields = doors.rate_fields(kind, taken)
+    if taken.wait_s:
+        raise doors.too_many(kind, taken, now=parts.clock())
+    if kind != "auth" or not parts.site.failures_only:
+        return await handler(request)
+    status = 500
+    try:
+        response = await handler(request)
+        status = response.status
+    except Problem as problem:
+        status = problem.status
+        raise
+    except Failure as failure:
+        status = problems.of_failure(failure).status
+        raise
+    finally:
+        if not 400 <= status < 500:
+            await parts.rates.give_back(kind, key)
+    return response
+
+
+def _page(request: web.Request) -> Page:
+    parts = request.app[PARTS]
+    return Page(request, partial(doors.client_of, proxies=parts.site.proxies), parts.key)
+
+
 async def perform(route: Route[Any, Any], request: web.Request) -> web.StreamResponse:
     """One row of the table: what is looked at before its handler, the handler, its answer."""
-    parts = request.app[PARTS]
+    parts, page = request.app[PARTS], request[PAGE]
     limits, trail = parts.limits, request[TRAIL]
-    security.check_origin(request)
+    _, scheme = doors.client_of(request, parts.site.proxies)
+    doors.check_origin(request, scheme)
     security.refuse_encoded(request)
-    session = None
-    if route.access is Access.SIGNED_IN:
-        session = await security.signed_in(request, parts)
-        trail.account = session.account.id
+    caller = await doors.enter(request, parts, await page.session(), route)
+    if caller:
+        trail.account = caller.account.id
+    if caller and caller.door is Door.PAGE and not route.form:
+        doors.check_form_token(request, page, request.headers.get("X-CSRF-Token"))
     query = models.read_query(route.query or models.Query, request.query.items())
-    body = None
-    if route.body:
-        octets = await security.read_json(
-            request, limit=route.body_octets, patience_s=limits.body_s
-        )
-        body = models.read_body(route.body, octets)
-    call = Call(parts, trail.peer, session, request.match_info, query, body)
+    body = await _body(route, request, page)
+    call = Call(
+        *(parts, trail.peer, caller, page, request.match_info, query, body),
+        preconditions=security.preconditions(request),
+    )
     try:
         async with asyncio.timeout(limits.handler_s):
             given = await route.handler(call)
     except TimeoutError as error:
         raise StorageBusy("the server is busy", after_s=limits.handler_s) from error
     return replies.response_to(request, given if isinstance(given, Reply) else Reply(given))
+
+
+async def _body(route: Route[Any, Any], request: web.Request, page: Page) -> models.Body | None:
+    if route.body is None:
+        return None
+    limit, patience_s = route.body_octets, request.app[PARTS].limits.body_s
+    model: type[models.Body] = route.body
+    if not route.form:
+        octets = await security.read_json(request, limit=limit, patience_s=patience_s)
+        return models.read_body(model, octets)
+    fields = await security.read_form(request, limit=limit, patience_s=patience_s)
+    doors.check_form_token(request, page, dict(fields).pop("csrf_token", None))
+    return models.read_form(model, [each for each in fields if each[0] != "csrf_token"])
 
 
 async def options(allow: str, _request: web.Request) -> web.StreamResponse:

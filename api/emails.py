@@ -1,158 +1,222 @@
-"""Mail: list, read, take as it is. Always that of the account that asks."""
+"""Mail: list, search, read, change, delete. Always that of the account that asks."""
 
 from __future__ import annotations
 
-import re
-from typing import Any
+import json
+from collections.abc import Iterable
+from functools import reduce
+from typing import Any, Final, NoReturn
 from urllib.parse import urlencode
 
-from api.call import Blocks, Call, Reply
-from api.models import (
+from api import mail_answers
+from api.call import Call, Reply
+from api.models_mail import (
+    DeleteQuery,
     Email,
+    EmailChange,
     EmailPage,
     EmailQuery,
     EmailRow,
     EmailsQuery,
-    HeaderField,
-    Mailbox,
-    Query,
 )
+from api.problems import Problem
 from api.security import seal, unseal
-from mail.errors import NoSuchMessage
-from mail.facts import HEADER_OCTETS
+from auth.scopes import Scope
+from mail import query as search
+from mail.digest import VERSION, Wish
+from mail.errors import MessageDeleted, NoSuchMessage, OtherVersion
 from mail.ident import UniqueId
-from store.messages import OpenMessage
-from store.records import Folder, Message
+from store.changes import Wanted
+from store.listing import Place, Selection
+from store.moves import SHOWN
+from store.records import Folder, Listed
 
-HEADER_FIELDS = 1000
-
-_PIECE = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^",;])+', re.DOTALL)
-_ANGLE = re.compile(r"<([^<>]*)>")
-_BARE = re.compile(r'[^\s<>()",;]+@[^\s<>()",;]+')
-_GROUP = re.compile(r'[^"<>@:]*:')
-_FOLD_END = re.compile(rb"\r\n(?![ \t])")
+ALL_FIELDS: Final = frozenset(EmailRow.model_fields)
+BY_ALIAS: Final = {
+    field.serialization_alias or name: name for name, field in EmailRow.model_fields.items()
+}
 
 
 async def index(call: Call[EmailsQuery, None]) -> Reply:
-    """GET /api/emails: newest first."""
-    query, parts = call.query, call.parts
-    maildrop_id = call.account.maildrop_id
-    scope = f"emails {maildrop_id} {query.folder}"
-    before = None if query.cursor is None else UniqueId(unseal(parts.key, query.cursor, scope))
-    found = await parts.store.messages.page(
-        maildrop_id, Folder[query.folder.upper()], before=before, limit=query.limit + 1
-    )
-    shown = found[: query.limit]
+    """GET /api/emails: newest first unless `sort` says otherwise."""
+    query, listing, maildrop_id = call.query, call.parts.store.listing, call.account.maildrop_id
+    chosen = selection(call)
+    scope = "emails " + json.dumps([maildrop_id, *_filter(call)])
+    after = None if query.cursor is None else _place(unseal(call.parts.key, query.cursor, scope))
+    page = await listing.page(maildrop_id, chosen, after=after, limit=query.limit)
     following, link = None, {}
-    if len(found) > query.limit:
-        following = seal(parts.key, shown[-1].uid.octets, scope)
-        place = urlencode({"folder": query.folder, "limit": query.limit, "cursor": following})
-        link = {"Link": f'</api/emails?{place}>; rel="next"'}  # RFC 8288
-    page = EmailPage(items=[EmailRow(**_row(each)) for each in shown], next=following, prev=None)
-    return Reply(page, headers=link)
+    if page.next:
+        following = seal(call.parts.key, _octets(page.next), scope)
+        link = {"Link": f'</api/emails?{_target(query, following)}>; rel="next"'}  # RFC 8288
+    wanted = {BY_ALIAS[name] for name in query.fields} if query.fields else set(ALL_FIELDS)
+    answer = EmailPage(
+        items=[EmailRow.model_construct(wanted, **mail_answers.row(each)) for each in page.items],
+        next=following,
+        prev=None,
+    )
+    if query.total:
+        total = await listing.count(maildrop_id, chosen)
+        answer = answer.model_copy(update={"total": total})
+    return Reply(answer, headers=link)
+
+
+def selection(call: Call[EmailsQuery, None]) -> Selection:
+    """Raises BadQuery."""
+    query = call.query
+    wanted = [search.parse(query.q)] if query.q else []
+    told = query.folder is not None or any(map(search.folders, wanted))
+    if query.address is not None:
+        wanted.append(search.DeliveredTo(query.address.lower()))
+    if query.unread is not None:
+        wanted.append(search.Is("unread", query.unread))
+    if query.starred is not None:
+        wanted.append(search.Is("starred", query.starred))
+    if query.since is not None:
+        wanted.append(search.Since(query.since))
+    folders = SHOWN
+    if not told or query.folder not in (None, "all"):
+        folders = frozenset({Folder[(query.folder or "inbox").upper()]})
+    return Selection(
+        folders=folders,
+        # Terms that stand beside each other are looked for together.
+        query=reduce(_and, wanted, search.All()),
+        addresses=call.who.addresses,
+        by_size=query.sort.endswith("size"),
+        ascending=not query.sort.startswith("-"),
+    )
+
+
+def _and(one: search.Query, other: search.Query) -> search.All:
+    first = one.terms if isinstance(one, search.All) else (one,)
+    second = other.terms if isinstance(other, search.All) else (other,)
+    return search.All((*first, *second))
+
+
+def _filter(call: Call[EmailsQuery, None]) -> list[object]:
+    """Whatever decides which messages are in a list, and in what order."""
+    query = call.query
+    since = query.since.isoformat() if query.since else None
+    return [
+        query.folder or "inbox",
+        *(query.q, query.address, query.unread, query.starred, since, query.sort),
+        sorted(call.who.addresses) if call.who.addresses is not None else None,
+    ]
+
+
+def _target(query: EmailsQuery, cursor: str) -> str:
+    """The query of the next page."""
+    given = query.model_dump(exclude_unset=True, mode="json")
+    if query.fields:
+        given["fields"] = ",".join(sorted(query.fields))
+    texts = {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in given.items()
+        if value is not None
+    }
+    return urlencode(texts | {"cursor": cursor})
+
+
+def _octets(place: Place) -> bytes:
+    return place.size.to_bytes(8, "big") + place.uid.octets
+
+
+def _place(octets: bytes) -> Place:
+    return Place(int.from_bytes(octets[:8], "big"), UniqueId(octets[8:]))
 
 
 async def read(call: Call[EmailQuery, None]) -> Reply:
-    """GET /api/emails/{id}"""
-    messages, maildrop_id, uid = call.parts.store.messages, call.account.maildrop_id, _uid(call)
-    if call.query.headers:
-        opened = await messages.open(maildrop_id, uid)
-        fields = {"headers": await _header(opened)}
-        return Reply(_email(opened.message).model_copy(update=fields), versioned=True)
-    return Reply(_email(await messages.read(maildrop_id, uid)), versioned=True)
+    """GET /api/emails/{id}: one message; reading it does not mark it as read."""
+    return await _answer(call, await own(call), call.query)
 
 
-async def raw(call: Call[Query, None]) -> Reply:
-    """GET /api/emails/{id}/raw: what RETR sends, before dot-stuffing."""
-    uid = _uid(call)
-    opened = await call.parts.store.messages.open(call.account.maildrop_id, uid)
-    return Reply(
-        Blocks(opened.message.size, opened.blocks),
-        content_type="message/rfc822",
-        etag=str(uid),  # the octets of a message never change
-        headers={
-            "Accept-Ranges": "none",
-            "Content-Disposition": f'attachment; filename="{uid}.eml"',
-        },
+async def change(call: Call[EmailQuery, EmailChange]) -> Reply:
+    """PUT /api/emails/{id}: marks it read or starred, or moves it; its content never changes."""
+    listed, body = await own(call), call.body
+    wanted = Wanted(
+        unread=body.unread,
+        starred=body.starred,
+        folder=Folder[body.folder.upper()] if body.folder else None,
     )
-
-
-def _uid(call: Call[Any, Any]) -> UniqueId:
     try:
-        return UniqueId.parse(call.path["id"])
+        await call.parts.store.messages.change(
+            listed.message.maildrop_id,
+            listed.message.uid,
+            wanted,
+            version=await _version(call, listed),
+        )
+    except OtherVersion:
+        await _refuse(call)
+    return await _answer(call, await own(call), call.query)
+
+
+async def remove(call: Call[DeleteQuery, None]) -> Reply:
+    """DELETE /api/emails/{id}: to the trash, or for good. To do it again changes nothing."""
+    final = call.query.final
+    if final and Scope.MAIL_DELETE not in call.who.scopes:
+        raise Problem("scope-missing", f"Final deletion needs the scope {Scope.MAIL_DELETE}.")
+    try:
+        listed = await own(call)
+        await call.parts.store.messages.change(
+            listed.message.maildrop_id,
+            listed.message.uid,
+            Wanted(folder=Folder.PURGED if final else Folder.TRASH),
+            version=await _version(call, listed),
+        )
+    except MessageDeleted:
+        pass
+    except OtherVersion:
+        await _refuse(call)
+    return Reply(None)
+
+
+async def own(call: Call[Any, Any]) -> Listed:
+    """The message of the path, if the caller may see it. Raises NoSuchMessage, MessageDeleted."""
+    try:
+        uid = UniqueId.parse(call.path["id"])
     except ValueError as error:
         raise NoSuchMessage("no such message") from error
+    listed = await call.parts.store.listing.message(call.account.maildrop_id, uid)
+    addresses = call.who.addresses
+    if addresses is not None and listed.message.recipient.lower() not in addresses:
+        raise NoSuchMessage("no such message", uid=str(uid))
+    return listed
 
 
-def _email(message: Message) -> Email:
-    return Email(**_row(message), date=message.sent_at, message_id=message.message_id or None)
+async def _answer(call: Call[Any, Any], listed: Listed, query: EmailQuery) -> Reply:
+    message, store = listed.message, call.parts.store
+    opened = await store.messages.open(message.maildrop_id, message.uid)
+    wish = Wish(text=query.body in (None, "text"), html=query.body in (None, "html"), measures=True)
+    found = await store.content.digest(opened, wish)
+    members = mail_answers.email(message, found, with_body=query.body != "none")
+    if query.headers:
+        members["headers"] = await mail_answers.header(opened)
+    # What met a limit of time may be told otherwise the next time.
+    etag = None if found.limit else _etag(listed, query)
+    return Reply(Email(**members), etag=etag)
 
 
-def _row(message: Message) -> dict[str, Any]:
-    senders = mailboxes(message.from_text)
-    return {
-        "id": str(message.uid),
-        "folder": message.folder.name.lower(),
-        "unread": message.unread,
-        "starred": message.starred,
-        "from_": senders[0] if senders else Mailbox(name=message.from_text, address=""),
-        "to": mailboxes(message.to_text),
-        "delivered_to": [message.recipient],
-        "subject": message.subject,
-        "received_at": message.arrived,
-        "size": message.size,
-        "origin": ["smtp"],
-    }
+def _etag(listed: Listed, query: EmailQuery) -> str:
+    """Strong: all that is told follows from the message, its modseq, our version and the query."""
+    return f"{listed.message.modseq}-{VERSION}-{query.body or 'all'}{'-h' * query.headers}"
 
 
-def mailboxes(text: str) -> list[Mailbox]:
-    """The mailboxes that the text of an address field shows (RFC 5322 section 3.4).
-
-    For people to read: the text is decoded already, so that a name may hold commas, and may be cut.
-    """
-    found: list[Mailbox] = []
-    name = ""
-    for match in _PIECE.finditer(text):
-        group = _GROUP.match(match[0])
-        piece = match[0][group.end() if group else 0 :].strip()
-        angle, bare = _ANGLE.search(piece), _BARE.search(piece)
-        if angle and angle[1].strip():
-            name = _plain(name + piece[: angle.start()])
-            found.append(Mailbox(name=name, address=angle[1].strip()))
-        elif bare and "<" not in piece:
-            found.append(Mailbox(name="", address=bare[0]))
-        elif piece:
-            name += f"{piece}, "
-            continue
-        name = ""
-    return found
+async def _version(call: Call[Any, Any], listed: Listed) -> int | None:
+    """The modseq that If-Match asks for, of any form of the email; None: any will do."""
+    match, none_match = call.preconditions.match, call.preconditions.none_match
+    modseq = str(listed.message.modseq)
+    if (match is not None and not _named(modseq, match)) or _named(modseq, none_match or ()):
+        await _refuse(call)
+    return None if match is None or "*" in match else listed.message.modseq
 
 
-def _plain(phrase: str) -> str:
-    """A display name without its quotes."""
-    phrase = phrase.strip()
-    if len(phrase) > 1 and phrase.startswith('"') and phrase.endswith('"'):
-        return re.sub(r"\\(.)", r"\1", phrase[1:-1])
-    return phrase
+def _named(modseq: str, tags: Iterable[str]) -> bool:
+    return any(tag == "*" or tag.partition("-")[0] == modseq for tag in tags)
 
 
-async def _header(opened: OpenMessage) -> list[HeaderField]:
-    """The fields in their order; a line that is no field has no name."""
-    wanted = min(opened.message.header_size, HEADER_OCTETS)
-    octets = b""
-    async for block in opened.blocks():
-        octets += block
-        if len(octets) >= wanted:
-            break
-    fields = []
-    for line in _FOLD_END.split(octets[:wanted].rstrip(b"\r\n"))[:HEADER_FIELDS]:
-        name, colon, rest = line.partition(b":")
-        if not colon:
-            name, rest = b"", line
-        fields.append(
-            HeaderField(
-                name=name.decode("ascii", "replace").rstrip(),
-                raw=rest.decode("utf-8", "replace"),
-            )
-        )
-    return fields
+async def _refuse(call: Call[Any, Any]) -> NoReturn:
+    """412, with the email as it is now (RFC 9110 section 13.1.1)."""
+    reply = await _answer(call, await own(call), EmailQuery(body="none"))
+    assert isinstance(reply.body, Email)
+    raise OtherVersion(
+        "it has been changed since; this is what it is", current=json.loads(reply.body.octets())
+    )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from api.problems import Problem
 
@@ -18,6 +18,10 @@ NAME_TOLD = 80
 
 class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def tag_of(octets: bytes) -> str:
+    return hashlib.sha256(octets).hexdigest()[:32]
 
 
 class Body(_Strict):
@@ -34,6 +38,11 @@ class Answer(_Strict):
     def octets(self) -> bytes:
         return self.model_dump_json(by_alias=True, exclude_unset=True).encode()
 
+    @property
+    def tag(self) -> str:
+        """Another one whenever an octet is another one."""
+        return tag_of(self.octets())
+
 
 B = TypeVar("B", bound=Body)
 Q = TypeVar("Q", bound=Query)
@@ -43,6 +52,15 @@ def read_body(model: type[B], octets: bytes) -> B:
     """`octets` are known to be JSON. Raises Problem: 422 with a text for each wrong member."""
     try:
         return model.model_validate_json(octets)
+    except ValidationError as error:
+        told = [(_pointer(place), text) for place, text in _faults(error, model)]
+        raise Problem("invalid-body", errors=told) from None
+
+
+def read_form(model: type[B], fields: Sequence[tuple[str, str]]) -> B:
+    """The fields of a page's form; an empty one is one left out. Raises Problem: 422."""
+    try:
+        return model.model_validate({name: text for name, text in fields if text})
     except ValidationError as error:
         told = [(_pointer(place), text) for place, text in _faults(error, model)]
         raise Problem("invalid-body", errors=told) from None
@@ -93,81 +111,3 @@ def _truth(text: str) -> bool:
 
 Number = Annotated[int, BeforeValidator(_number)]
 Truth = Annotated[bool, BeforeValidator(_truth)]
-
-
-class Greeting(Answer):
-    name: str
-
-
-class Credentials(Body):
-    """`login` is a login or one of the user's own addresses."""
-
-    login: str = Field(min_length=1, max_length=320)
-    password: SecretStr
-
-
-class User(Answer):
-    id: str
-    login: str
-    role: Literal["user", "admin"]
-    created_at: datetime
-
-
-class SignedIn(Answer):
-    access_token: str
-    token_type: Literal["Bearer"]
-    expires_in: int
-    user: User
-
-
-FolderName = Literal["inbox", "archive", "trash"]
-
-
-class EmailsQuery(Query):
-    folder: FolderName = "inbox"
-    limit: Annotated[Number, Field(ge=1, le=200)] = 50
-    cursor: str | None = None
-
-
-class EmailQuery(Query):
-    headers: Truth = False
-
-
-class Mailbox(Answer):
-    """Either may be empty."""
-
-    name: str
-    address: str
-
-
-class EmailRow(Answer):
-    id: str
-    folder: FolderName
-    unread: bool
-    starred: bool
-    from_: Mailbox = Field(serialization_alias="from")
-    to: list[Mailbox]
-    delivered_to: list[str]
-    subject: str
-    received_at: datetime
-    size: int
-    origin: list[Literal["smtp"]]
-
-
-class HeaderField(Answer):
-    """`raw` is all behind the colon, as stored; octets that are no UTF-8 show as U+FFFD."""
-
-    name: str
-    raw: str
-
-
-class Email(EmailRow):
-    date: datetime | None
-    message_id: str | None
-    headers: list[HeaderField] = []
-
-
-class EmailPage(Answer):
-    items: list[EmailRow]
-    next: str | None
-    prev: str | None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
 import secrets
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import structlog
@@ -17,6 +18,8 @@ from api.models import Answer
 from api.problems import MEDIA_TYPE, Problem
 from mail.errors import Failure
 from net.limits import Peer
+
+_RANGE = re.compile(r"bytes=([0-9]{0,12})-([0-9]{0,12})")
 
 log = structlog.get_logger()
 
@@ -34,6 +37,7 @@ class Trail:
     facts: dict[str, object] = field(default_factory=dict)
     cut: str | None = None  # why the connection was cut
     fault: BaseException | None = None  # that a person should look at
+    fields: dict[str, str] = field(default_factory=dict)  # of the answer, whatever it is
 
 
 TRAIL: Final = web.RequestKey("trail", Trail)
@@ -42,17 +46,17 @@ TRAIL: Final = web.RequestKey("trail", Trail)
 class Stream(web.StreamResponse):
     """A response whose body is read while it is sent."""
 
-    def __init__(self, blocks: Blocks, headers: dict[str, str]) -> None:
-        super().__init__(headers=headers)
+    def __init__(self, blocks: Blocks, headers: dict[str, str], *, status: int = 200) -> None:
+        super().__init__(status=status, headers=headers)
         self.content_length = blocks.size
         self.blocks = blocks
 
 
-def begin(request: web.Request) -> Trail:
+def begin(request: web.Request, peer: Peer) -> Trail:
     """The trail of a request, with an id that its client may have chosen."""
     wished = request.headers.get("X-Request-Id", "")
     trail = Trail(
-        peer=Peer.of(request.get_extra_info("peername")),
+        peer=peer,
         request_id=wished if re.fullmatch("[A-Za-z0-9-]{1,64}", wished) else new_request_id(),
         began=asyncio.get_running_loop().time(),
     )
@@ -69,17 +73,56 @@ def new_request_id() -> str:
 def response_to(request: web.Request, reply: Reply) -> web.StreamResponse:
     body = reply.body.octets() if isinstance(reply.body, Answer) else reply.body
     etag = reply.etag
-    if reply.versioned and isinstance(body, bytes):
-        etag = hashlib.sha256(body).hexdigest()[:32]
+    if reply.versioned and isinstance(reply.body, Answer):
+        etag = reply.body.tag
     headers = dict(reply.headers)
     if etag is not None:
         headers["ETag"] = f'"{etag}"'
-        if any(known.value in (etag, "*") for known in request.if_none_match or ()):
+        known = {each.value for each in request.if_none_match or ()}
+        if request.method in ("GET", "HEAD") and known & {etag, "*"}:
             return web.Response(status=304, headers=headers)
+    if body is None:
+        return web.Response(status=204, headers=headers)
     headers["Content-Type"] = reply.content_type
     if isinstance(body, Blocks):
-        return Stream(body, headers)
-    return web.Response(body=body, headers=headers)
+        return _stream(request, body, headers)
+    return web.Response(status=reply.status, body=body, headers=headers)
+
+
+def _stream(request: web.Request, blocks: Blocks, headers: dict[str, str]) -> Stream:
+    """All of it, or the one range that was asked for (RFC 9110 section 14).
+
+    Several ranges at once, which are ever so many small answers, are answered with all of it.
+    """
+    headers["Accept-Ranges"] = "bytes"
+    wanted = _RANGE.fullmatch(request.headers.get("Range", ""))
+    unchanged = request.headers.get("If-Range", headers.get("ETag")) == headers.get("ETag")
+    if request.method != "GET" or not wanted or not unchanged or not (wanted[1] or wanted[2]):
+        return Stream(blocks, headers)
+    size = blocks.size
+    if wanted[1]:
+        first, last = int(wanted[1]), min(int(wanted[2] or size), size - 1)
+    else:
+        first, last = max(size - int(wanted[2]), 0), size - 1
+    if wanted[1] and wanted[2] and int(wanted[1]) > int(wanted[2]):
+        return Stream(blocks, headers)  # no range at all
+    if first > last:
+        raise Problem("range-not-satisfiable", headers={"Content-Range": f"bytes */{size}"})
+    headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+    count = last - first + 1
+    part = Blocks(count, partial(_cut_out, blocks, first, count))
+    return Stream(part, headers, status=206)
+
+
+async def _cut_out(blocks: Blocks, first: int, count: int) -> AsyncIterator[bytes]:
+    async for block in blocks.read():
+        part = block[first : first + count]
+        first = max(first - len(block), 0)
+        count -= len(part)
+        if part:
+            yield part
+        if not count:
+            break
 
 
 def refusal(request: web.Request, problem: Problem) -> web.StreamResponse:
@@ -95,7 +138,8 @@ def refusal(request: web.Request, problem: Problem) -> web.StreamResponse:
 async def dress(request: web.Request, response: web.StreamResponse) -> None:
     """Signal of aiohttp, which has put its name and version into every response by then."""
     response.headers.popall("Server", None)
-    response.headers.update(header_fields(request[TRAIL].request_id))
+    trail = request[TRAIL]
+    response.headers.update(header_fields(trail.request_id) | trail.fields)
 
 
 def header_fields(request_id: str) -> dict[str, str]:

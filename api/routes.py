@@ -4,13 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
 
-from api import emails, health, login
+from api import (
+    account,
+    attachments,
+    domains,
+    emails,
+    health,
+    invites,
+    login,
+    page_login,
+    reading,
+    server,
+    users,
+)
+from api import models_auth as auth
 from api.call import Call, Reply
-from api.models import Answer, Body, Credentials, EmailQuery, EmailsQuery, Query
+from api.models import Answer, Body, Query
+from api.models_admin import (
+    AddressChange,
+    AddressesQuery,
+    DomainChange,
+    ListQuery,
+    NewAddress,
+    NewDomain,
+    NewInvite,
+    NewPassword,
+    NewUser,
+    RemoveDomainQuery,
+    RemoveUserQuery,
+    UserChange,
+)
+from api.models_mail import (
+    AttachmentQuery,
+    DeleteQuery,
+    EmailChange,
+    EmailQuery,
+    EmailsQuery,
+)
 from api.security import KIB
+from auth.scopes import Scope
 
 Q = TypeVar("Q", bound=Query)
 B = TypeVar("B", bound=Body | None)
@@ -19,11 +54,16 @@ BODY_OCTETS: Final = 1024 * KIB
 AUTH_BODY_OCTETS: Final = 16 * KIB
 
 
-class Access(Enum):
-    """Who may ask."""
+class Rule(StrEnum):
+    """Who may ask, where no scope says it."""
 
-    NONE = auto()  # anybody
-    SIGNED_IN = auto()
+    NONE = "none"  # anybody
+    OPTIONAL = "optional"  # anybody; who signs in is told more
+    ANY = "any"  # whoever is signed in, by any door
+    SESSION = "session"  # signed in with a password, not with an API token
+
+
+Access = Scope | Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +77,124 @@ class Route(Generic[Q, B]):
     query: type[Q] | None = None
     body: type[B] | None = None
     any_host: bool = False  # probes know us by our address
+    form: bool = False  # what a page sends, with its token in the field csrf_token
+    local: bool = False  # this machine needs no credential
 
     @property
     def body_octets(self) -> int:
         """The largest body."""
-        return AUTH_BODY_OCTETS if self.path.startswith("/api/auth/") else BODY_OCTETS
+        small = self.form or self.path.startswith("/api/auth/")
+        return AUTH_BODY_OCTETS if small else BODY_OCTETS
 
+
+PAGE_ROUTES: Final[tuple[Route[Any, Any], ...]] = (
+    Route("GET", "/login", page_login.show, Rule.NONE),
+    Route("POST", "/login", page_login.sign_in, Rule.NONE, body=auth.LoginForm, form=True),
+    Route("POST", "/logout", page_login.sign_out, Rule.SESSION, body=Body, form=True),
+)
+
+AUTH_ROUTES: Final[tuple[Route[Any, Any], ...]] = (
+    Route("POST", "/api/auth/login", login.sign_in, Rule.NONE, body=auth.Credentials),
+    Route("POST", "/api/auth/register", login.register, Rule.NONE, body=auth.Registered),
+    Route("POST", "/api/auth/refresh", login.refresh, Rule.NONE, body=auth.Refresh),
+    Route("POST", "/api/auth/recover", login.recover, Rule.NONE, body=auth.Recovery),
+    Route("POST", "/api/auth/logout", login.sign_out, Rule.SESSION, body=auth.Logout),
+    Route(
+        "POST",
+        "/api/auth/password",
+        account.change_password,
+        Scope.ACCOUNT,
+        body=auth.ChangePassword,
+    ),
+    Route("POST", "/api/auth/recovery-codes", account.new_codes, Rule.SESSION, body=auth.Current),
+    Route("POST", "/api/auth/totp", account.start_totp, Rule.SESSION, body=auth.Current),
+    Route("PUT", "/api/auth/totp", account.change_totp, Rule.SESSION, body=auth.TotpChange),
+    Route("GET", "/api/me", account.me, Rule.ANY),
+    Route("PUT", "/api/me", account.change_me, Scope.ACCOUNT, body=auth.OwnChange),
+    Route("GET", "/api/me/client-config", account.client_config, Rule.ANY, query=auth.CardQuery),
+    Route("GET", "/api/sessions", account.sessions, Scope.ACCOUNT),
+    Route("DELETE", "/api/sessions/{id}", account.end_session, Scope.ACCOUNT),
+    Route("GET", "/api/tokens", account.tokens, Scope.ACCOUNT),
+    Route("POST", "/api/tokens", account.add_token, Scope.ACCOUNT, body=auth.TokenWish),
+    Route("DELETE", "/api/tokens/{id}", account.remove_token, Scope.ACCOUNT),
+    Route("GET", "/api/app-passwords", account.list_app_passwords, Scope.ACCOUNT),
+    Route(
+        "POST",
+        "/api/app-passwords",
+        account.add_app_password,
+        Scope.ACCOUNT,
+        body=auth.AppPasswordWish,
+    ),
+    Route("DELETE", "/api/app-passwords/{id}", account.remove_app_password, Scope.ACCOUNT),
+    Route("GET", "/api/limits", account.limits, Rule.ANY),
+    Route(
+        "DELETE", "/api/limits", account.forget_limits, Scope.ADMIN_WRITE, query=auth.LimitsQuery
+    ),
+)
+
+# What is managed.
+ADMIN_ROUTES: Final[tuple[Route[Any, Any], ...]] = (
+    Route("GET", "/readyz", server.ready, Rule.OPTIONAL, any_host=True),
+    Route("GET", "/metrics", server.metrics, Scope.METRICS, any_host=True, local=True),
+    Route("GET", "/api/users", users.index, Scope.ADMIN_READ, query=ListQuery),
+    Route("POST", "/api/users", users.create, Scope.ADMIN_WRITE, body=NewUser),
+    Route("GET", "/api/users/{id}", users.read, Scope.ADMIN_READ),
+    Route("PUT", "/api/users/{id}", users.change, Scope.ADMIN_WRITE, body=UserChange),
+    Route("DELETE", "/api/users/{id}", users.remove, Scope.ADMIN_WRITE, query=RemoveUserQuery),
+    Route(
+        "POST", "/api/users/{id}/password", users.set_password, Scope.ADMIN_WRITE, body=NewPassword
+    ),
+    Route("GET", "/api/domains", domains.index, Rule.ANY, query=ListQuery),
+    Route("POST", "/api/domains", domains.create, Scope.ADMIN_WRITE, body=NewDomain),
+    Route("GET", "/api/domains/{name}", domains.read, Scope.ADMIN_READ),
+    Route("PUT", "/api/domains/{name}", domains.change, Scope.ADMIN_WRITE, body=DomainChange),
+    Route(
+        "DELETE", "/api/domains/{name}", domains.remove, Scope.ADMIN_WRITE, query=RemoveDomainQuery
+    ),
+    Route("GET", "/api/addresses", domains.addresses, Scope.ACCOUNT, query=AddressesQuery),
+    Route("POST", "/api/addresses", domains.create_address, Scope.ACCOUNT, body=NewAddress),
+    Route("GET", "/api/addresses/{id}", domains.read_address, Scope.ACCOUNT),
+    Route("PUT", "/api/addresses/{id}", domains.change_address, Scope.ACCOUNT, body=AddressChange),
+    Route("DELETE", "/api/addresses/{id}", domains.remove_address, Scope.ACCOUNT),
+    Route("GET", "/api/invites", invites.index, Scope.ADMIN_WRITE, query=ListQuery),
+    Route("POST", "/api/invites", invites.create, Scope.ADMIN_WRITE, body=NewInvite),
+    Route("DELETE", "/api/invites/{id}", invites.remove, Scope.ADMIN_WRITE),
+    Route("GET", "/api/openapi.json", reading.openapi, Rule.NONE),
+    Route("GET", "/api/docs", reading.docs, Rule.NONE),
+    Route("GET", "/problems/{slug}", reading.problem, Rule.NONE),
+    Route("GET", "/api/server", server.show, Scope.ADMIN_READ),
+    Route("GET", "/api/config", server.config, Scope.ADMIN_READ),
+)
+
+MAIL_ROUTES: Final[tuple[Route[Any, Any], ...]] = (
+    Route("GET", "/api/emails", emails.index, Scope.MAIL_READ, query=EmailsQuery),
+    Route("GET", "/api/emails/{id}", emails.read, Scope.MAIL_READ, query=EmailQuery),
+    Route(
+        "PUT",
+        "/api/emails/{id}",
+        emails.change,
+        Scope.MAIL_WRITE,
+        query=EmailQuery,
+        body=EmailChange,
+    ),
+    Route("DELETE", "/api/emails/{id}", emails.remove, Scope.MAIL_WRITE, query=DeleteQuery),
+    Route("GET", "/api/emails/{id}/raw", attachments.raw, Scope.MAIL_READ),
+    Route("GET", "/api/emails/{id}/headers", attachments.headers, Scope.MAIL_READ),
+    Route("GET", "/api/emails/{id}/attachments", attachments.index, Scope.MAIL_READ),
+    Route(
+        "GET",
+        "/api/emails/{id}/attachments/{n}",
+        attachments.read,
+        Scope.MAIL_READ,
+        query=AttachmentQuery,
+    ),
+)
 
 ROUTES: Final[tuple[Route[Any, Any], ...]] = (
-    Route("GET", "/healthz", health.alive, Access.NONE, any_host=True),
-    Route("GET", "/api/", health.greet, Access.NONE),
-    Route("POST", "/api/auth/login", login.sign_in, Access.NONE, body=Credentials),
-    Route("GET", "/api/emails", emails.index, Access.SIGNED_IN, query=EmailsQuery),
-    Route("GET", "/api/emails/{id}", emails.read, Access.SIGNED_IN, query=EmailQuery),
-    Route("GET", "/api/emails/{id}/raw", emails.raw, Access.SIGNED_IN),
+    *PAGE_ROUTES,
+    *AUTH_ROUTES,
+    Route("GET", "/healthz", health.alive, Rule.NONE, any_host=True),
+    Route("GET", "/api/", health.greet, Rule.NONE),
+    *MAIL_ROUTES,
+    *ADMIN_ROUTES,
 )

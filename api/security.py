@@ -12,16 +12,14 @@ import json
 import math
 import re
 from typing import Any, Final, NoReturn
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from api.call import ApiParts
+from api.call import Preconditions
 from api.problems import Problem
-from mail.errors import NotPermitted
 from net.limits import Peer
-from store.records import LoginSession
 
-SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 
@@ -31,41 +29,26 @@ JSON_MEMBERS: Final = 1000
 JSON_INTEGER: Final = 2**53  # beyond it a JavaScript client reads another number than was sent
 
 SEAL_OCTETS: Final = 16
+FORM_FIELDS: Final = 20
 
 
-def check_host(request: web.BaseRequest, hostname: str) -> None:
+def check_host(request: web.BaseRequest, hostname: str, peer: Peer) -> None:
     """A page of another site can reach us under its own name (DNS rebinding), not under ours."""
     match = _HOST.fullmatch(request.headers.get("Host", ""))
     name = match["name"].lower() if match else ""
-    peer = Peer.of(request.get_extra_info("peername"))
     here = name in LOOPBACK_NAMES and peer.address.is_loopback
     if name != hostname.lower() and not here:
         raise Problem("wrong-host")
 
 
-def check_origin(request: web.BaseRequest) -> None:
-    """Browsers say which page a request comes from; what is no browser says nothing."""
-    ours = f"{request.scheme}://{request.headers.get('Host', '')}".lower()
-    origin = request.headers.get("Origin", ours).lower()
-    site = request.headers.get("Sec-Fetch-Site", "none")
-    if request.method not in SAFE_METHODS and (
-        origin != ours or site not in ("same-origin", "none")
-    ):
-        raise Problem("csrf-failed")
-
-
-async def signed_in(request: web.BaseRequest, parts: ApiParts) -> LoginSession:
-    """The session of the access token (RFC 6750 section 2.1), read anew for every request."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
-        raise Problem("not-signed-in", "Send an access token: Authorization: Bearer <token>.")
-    try:
-        session = await parts.store.sessions.read(parts.tokens.session_id(token.strip(" ")))
-    except NotPermitted:
-        session = None
-    if session is None:
-        raise Problem("not-signed-in", "The access token is not valid or has ended.")
-    return session
+def preconditions(request: web.BaseRequest) -> Preconditions:
+    """A tag that is weak, or none at all, is no version of ours; If-Match then fails."""
+    match = {tag.value for tag in request.if_match or () if not tag.is_weak}
+    none_match = {tag.value for tag in request.if_none_match or ()}
+    return Preconditions(
+        frozenset(match) if "If-Match" in request.headers else None,
+        frozenset(none_match) if "If-None-Match" in request.headers else None,
+    )
 
 
 def refuse_encoded(request: web.BaseRequest) -> None:
@@ -78,6 +61,38 @@ async def read_json(request: web.BaseRequest, *, limit: int, patience_s: float) 
     """The octets of a body that is JSON within our limits (RFC 8259)."""
     if request.content_type != "application/json":
         raise Problem("unsupported-media-type", "Send application/json.")
+    octets = await _read(request, limit=limit, patience_s=patience_s)
+    try:
+        _check_json(octets)
+    except (ValueError, RecursionError):
+        raise Problem(
+            "malformed-request",
+            f"The body is not JSON, or is beyond a limit: depth {JSON_DEPTH}, {JSON_MEMBERS}"
+            " members, each name once, whole numbers to 2^53, no lone surrogates.",
+        ) from None
+    return octets
+
+
+async def read_form(
+    request: web.BaseRequest, *, limit: int, patience_s: float
+) -> list[tuple[str, str]]:
+    """The fields of a page's form."""
+    if request.content_type != "application/x-www-form-urlencoded":
+        raise Problem("unsupported-media-type", "Send the form of the page.")
+    octets = await _read(request, limit=limit, patience_s=patience_s)
+    try:
+        return parse_qsl(
+            octets.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=bool(octets),
+            errors="strict",
+            max_num_fields=FORM_FIELDS,
+        )
+    except ValueError:
+        raise Problem("malformed-request", "The body is no form.") from None
+
+
+async def _read(request: web.BaseRequest, *, limit: int, patience_s: float) -> bytes:
     if (request.content_length or 0) > limit:
         raise _too_large(limit)
     body = bytearray()
@@ -95,16 +110,7 @@ async def read_json(request: web.BaseRequest, *, limit: int, patience_s: float) 
         raise Problem("too-slow") from None
     except (web.RequestPayloadError, ConnectionError):
         raise Problem("malformed-request", "The body is not complete.") from None
-    octets = bytes(body)
-    try:
-        _check_json(octets)
-    except (ValueError, RecursionError):
-        raise Problem(
-            "malformed-request",
-            f"The body is not JSON, or is beyond a limit: depth {JSON_DEPTH}, {JSON_MEMBERS}"
-            " members, each name once, whole numbers to 2^53, no lone surrogates.",
-        ) from None
-    return octets
+    return bytes(body)
 
 
 def _too_large(limit: int) -> Problem:

@@ -1,7 +1,8 @@
 """Password hashes: base64(SHA-256(secret)), then bcrypt, in threads of their own.
 
-SHA-256 first, because bcrypt takes 72 octets at most. Two threads and a short queue, so that a
-storm of sign-ins can neither starve the store nor pile up.
+SHA-256 first, because bcrypt takes 72 octets at most; before it NFC, as keyboards compose a
+character in different ways. Two threads and a short queue, so that a storm of sign-ins can neither
+starve the store nor pile up.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import asyncio
 import base64
 import hashlib
 import secrets
+import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
 import bcrypt
+from zxcvbn_rs_py import zxcvbn
 
 from mail.errors import StorageBusy, WeakPassword
 
@@ -26,6 +29,8 @@ THREADS = 2
 QUEUE = 32
 SHORTEST = 10
 LONGEST_OCTETS = 1024
+LEAST_SCORE = 3  # of zxcvbn's 0 to 4
+JUDGED_CHARACTERS = 72  # the first: its time grows faster than their number
 
 _WORDS = """
     amber basil birch bronze candle cedar cobalt copper coral cotton crystal dahlia ember fern
@@ -42,10 +47,15 @@ def generate() -> str:
     return "-".join([*words, f"{secrets.randbelow(100):02}"])
 
 
-def refuse_weak(secret: str) -> None:
-    """For a new password: 10 characters to 1,024 octets. Raises WeakPassword."""
-    if len(secret) < SHORTEST or len(secret.encode("utf-8", "surrogatepass")) > LONGEST_OCTETS:
+def refuse_weak(secret: str, *known: str) -> None:
+    """For a new password. `known`: words that others know of its owner. Raises WeakPassword."""
+    secret = unicodedata.normalize("NFC", secret)
+    octets = secret.encode("utf-8", "surrogatepass")
+    if len(secret) < SHORTEST or len(octets) > LONGEST_OCTETS:
         raise WeakPassword(f"a password has {SHORTEST} characters to {LONGEST_OCTETS} octets")
+    judged = secret[:JUDGED_CHARACTERS].encode("utf-8", "replace").decode()
+    if int(zxcvbn(judged, [word for word in known if word]).score) < LEAST_SCORE:
+        raise WeakPassword("this password is too easy to guess; four or five words are not")
 
 
 class Passwords:
@@ -71,6 +81,10 @@ class Passwords:
         matches = await self._run(partial(_matches, secret, kept or self._decoy))
         return matches and kept is not None
 
+    async def refuse_weak(self, secret: str, *known: str) -> None:
+        """As the function, which can take a twentieth of a second. Raises StorageBusy too."""
+        await self._run(partial(refuse_weak, secret, *known))
+
     def close(self) -> None:
         self._threads.shutdown()
 
@@ -85,7 +99,8 @@ class Passwords:
 
 
 def _digest(secret: str) -> bytes:
-    return base64.b64encode(hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest())
+    octets = unicodedata.normalize("NFC", secret).encode("utf-8", "surrogatepass")
+    return base64.b64encode(hashlib.sha256(octets).digest())
 
 
 def _hash(secret: str, cost: int) -> str:

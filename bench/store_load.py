@@ -34,15 +34,18 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from mail import facts
 from mail.address import Address
 from mail.ident import UniqueId, texts
+from mail.query import Words
 from store import schema, search
 from store.bodies import pack
 from store.delivery import ADD_MESSAGE, Copy, Delivery, NewMessage, message_row
+from store.listing import Selection
 from store.records import Folder, Role, StoreSettings
-from store.search import Document, Sought
+from store.search import Document
 from store.store import Store
 from tests import databases
 
 ROUNDS = 9
+INBOX = Selection(folders=frozenset({Folder.INBOX}))
 SENDER = Address.parse("bob@example.net")
 ANN = Address.parse("ann@example.test")
 PREFIX = b"Return-Path: <bob@example.net>\r\nDelivered-To: ann@example.test\r\n" + b"x: y\r\n" * 60
@@ -234,9 +237,11 @@ class Bench:
             rows.append(row)
             self.kept.append(new.uid)
             chosen = random.Random(self.born).choices(VOCABULARY, k=30)
-            fields = (row["from_text"], row["to_text"], row["subject"])
+            sender, to, subject = (
+                search.folded(row[fact], 500) for fact in ("from_text", "to_text", "subject")
+            )
             words = " ".join([search._token(self.drop), *("w" + word for word in chosen)])
-            documents.append(Document(self.drop, new.uid.octets, *fields, words))
+            documents.append(Document(self.drop, new.uid.octets, sender, to, subject, words))
         with self.engine.begin() as connection:
             ADD_MESSAGE.run_many(connection, rows)
             if searched:
@@ -256,7 +261,7 @@ class Bench:
         return (await self.store.windows.open(self.drop, NOBODYS)).entries.octets
 
     async def page(self) -> None:
-        await self.store.messages.page(self.drop, Folder.INBOX)
+        await self.store.listing.page(self.drop, INBOX)
 
     async def keep(self, octets: int = 0) -> UniqueId:
         new = self.new(self.drop, octets)
@@ -376,7 +381,7 @@ class Comparison:
         )
         await self.read(
             f"search of a word in {messages:,}",
-            lambda: self.store.search.find(bench.drop, Sought(words=[VOCABULARY[7]])),
+            lambda: self.store.listing.page(bench.drop, Selection(query=Words((VOCABULARY[7],)))),
             rounds=3 * ROUNDS,
         )
         await self.quit(100, rounds=ROUNDS)

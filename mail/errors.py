@@ -88,6 +88,22 @@ class BadCredentials(Failure):
     """Unknown user, wrong secret or closed account: one answer for all."""
 
 
+class CodeNeeded(Failure):
+    """The password is right, and the account asks for a one-time code besides."""
+
+
+class AccountDisabled(Failure):
+    """The secret is right, and an administrator has closed the way in."""
+
+
+class InviteInvalid(Failure):
+    """No invitation or set-up code of that text, or it was used before."""
+
+
+class AlreadyOn(Failure):
+    """What is to be switched on is on."""
+
+
 class NotPermitted(Failure):
     """Known who it is, and it may not."""
 
@@ -96,12 +112,48 @@ class NoSuchMessage(Failure):
     """No message of that id or number in this maildrop."""
 
 
+class MessageDeleted(Failure):
+    """There was a message of that id, and it has been deleted for good."""
+
+
+class BadQuery(Failure):
+    """A search that cannot be read; the text says at which column."""
+
+
 class NotFound(Failure):
     """No user, domain or address of that name."""
 
 
 class NameTaken(Failure):
     """The name of a new user, domain or address is in use."""
+
+
+class AddressTaken(NameTaken):
+    """There is such an address already."""
+
+
+class DomainTaken(NameTaken):
+    """There is such a domain already."""
+
+
+class NamedNothing(NotFound):
+    """A change names a user or a domain that does not exist."""
+
+
+class DomainNotOpen(NotPermitted):
+    """Users may not make addresses in this domain."""
+
+
+class LastAdministrator(Failure):
+    """Nobody would be left who may manage the server."""
+
+
+class OtherVersion(Failure):
+    """What is to be changed is not what the caller has seen. `current` is what it is now."""
+
+    def __init__(self, public: str, *, current: object = None, **facts: object) -> None:
+        super().__init__(public, **facts)
+        self.current = current
 
 
 class InUse(Failure):

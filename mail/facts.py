@@ -17,6 +17,7 @@ from encodings.aliases import aliases
 
 HEADER_OCTETS = 256 * 1024  # no more of a header block is looked at
 FIELD_OCTETS = 1000  # no more of one field is decoded
+ENCODED_WORDS = 1000  # no more of them in one field
 
 _FIELD = re.compile(
     rb"(?im)^(from|to|subject|date|message-id)[ \t]*:([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)"
@@ -25,6 +26,8 @@ _ENCODED_WORD = re.compile(r"=\?([^?\s*]+)(?:\*[^?\s]*)?\?([bBqQ])\?([^?]*)\?=")
 _BETWEEN_WORDS = re.compile(r"(\?=)\s+(=\?)")
 _MESSAGE_ID = re.compile(r"<[^<>\s]+>")
 _UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+# They make text that follows them run the other way: a name is then read as another one.
+BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 # Beginnings of the codecs that are charsets of mail. Others turn bytes into bytes, or make markup
 # out of innocent letters (utf-7, unicode_escape).
@@ -61,7 +64,7 @@ def read(content: bytes) -> Facts:
     for match in _FIELD.finditer(header):
         name = match[1].decode("ascii").lower()
         if name not in fields:
-            fields[name] = _decode(match[2])
+            fields[name] = decode(match[2])
     identity = _MESSAGE_ID.search(fields.get("message-id", ""))
     return Facts(
         from_text=fields.get("from", "")[:320],
@@ -86,18 +89,22 @@ def _date(text: str) -> datetime | None:
         return None
 
 
-def _decode(octets: bytes) -> str:
-    """Cuts and unfolds one field's octets and decodes its encoded words (RFC 2047)."""
-    unfolded = octets[:FIELD_OCTETS].replace(b"\r\n", b"")
+def decode(octets: bytes, limit: int = FIELD_OCTETS) -> str:
+    """One field's value to show: cut, unfolded, its encoded words decoded (RFC 2047)."""
+    unfolded = octets[:limit].replace(b"\r\n", b"")
     try:
         # A cut may leave the beginning of a character, which is then left out.
-        text = codecs.utf_8_decode(unfolded, "strict", len(octets) <= FIELD_OCTETS)[0]
+        text = codecs.utf_8_decode(unfolded, "strict", len(octets) <= limit)[0]
     except UnicodeDecodeError:
         text = unfolded.decode("latin-1")
-    if "=?" in text:
-        # RFC 2047 section 6.2: white space between two encoded words is not shown.
-        text = _ENCODED_WORD.sub(_word, _BETWEEN_WORDS.sub(r"\1\2", text))
-    return _UNSHOWABLE.sub(" ", text).strip()
+    return BIDI.sub("", _UNSHOWABLE.sub(" ", decode_words(text))).strip()
+
+
+def decode_words(text: str) -> str:
+    if "=?" not in text:
+        return text
+    # RFC 2047 section 6.2: white space between two encoded words is not shown.
+    return _ENCODED_WORD.sub(_word, _BETWEEN_WORDS.sub(r"\1\2", text), count=ENCODED_WORDS)
 
 
 def _word(match: re.Match[str]) -> str:

@@ -95,6 +95,12 @@ class Limiter(Protocol):
     def release(self, peer: Peer) -> None: ...
 
 
+class Counted(Limiter, Protocol):
+    """One that tells how many are in."""
+
+    async def count(self) -> int: ...
+
+
 class FailureCounts(Protocol):
     """`Failures`, in this process or in the one that has all of them."""
 
@@ -157,6 +163,9 @@ class Connections:
 
     @property
     def open(self) -> int:
+        return self._open_total
+
+    async def count(self) -> int:
         return self._open_total
 
     async def admit(self, peer: Peer) -> Refused | None:

@@ -21,6 +21,7 @@ import structlog
 
 from mail.errors import Failure, MessageDamaged, OutcomeUnknown
 from net.accept import Tls, Visit
+from net.metrics import POP3_REFUSED, POP3_SIGN_INS
 from pop3d import replies
 from pop3d.commands import TABLE
 from pop3d.engine import (
@@ -299,8 +300,10 @@ class Connection(asyncio.Protocol):
             )
             self._server.sign_in(signed_in.account, self.peer)
         except Failure as failure:
+            self._server.metrics.add(POP3_REFUSED, type(failure).__name__)
             log.warning("pop3.refused", why=type(failure).__name__, facts=failure.facts)
             return self._session.login_refused(failure)
+        self._server.metrics.add(POP3_SIGN_INS)
         self._account, self._window = signed_in.account, window
         self._visit.give_up(self._server.strangers)
         self._look_at_clock()

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from mail.errors import TooMany
 from net.accept import Listener, Tls
 from net.limits import Limiter, Network, Peer
+from net.metrics import Counts, Metrics
 from pop3d.connection import Connection
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Pop3Server:
         limits: Pop3Limits = Pop3Limits(),
     ) -> None:
         self.store = store
+        self.metrics: Counts = Metrics()  # of its own, unless it is given others
         self.login = login
         self.strangers = strangers
         self.limits = limits

@@ -6,34 +6,38 @@ Each takes plain values and returns a plain dict; an expected refusal is a Failu
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypedDict, Unpack
 
-from auth import app_passwords
-from auth.passwords import Passwords, generate, refuse_weak
+from auth import app_passwords, codes, scopes, users
+from auth.passwords import Passwords
 from mail.address import Address, parse_domain
-from mail.errors import BadName, NotFound
-from mail.ident import parse_row_id, row_id_text
+from mail.errors import BadName, NotFound, NotPermitted
+from mail.ident import new_row_id, parse_row_id, row_id_text
+from server import mail_acts
+from store.lists import Span
 from store.records import (
-    Account,
+    AccountState,
     AddressState,
     Alias,
+    ApiToken,
     AppPassword,
     Domain,
     DomainSettings,
+    Invite,
+    Profile,
     Role,
 )
 from store.store import Store
+
+EVERY = 1_000_000  # rows of a list; the command line shows it whole
 
 Answer = dict[str, Any]
 Act = Callable[..., Awaitable[Answer]]
 LongAct = Callable[..., Coroutine[Any, Any, Answer]]
 """Has a parameter `progress` besides, to which it tells how far it is."""
-
-_LOGIN = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +49,6 @@ class Desk:
     key: bytes
 
 
-def read_login(text: str) -> str:
-    """Raises BadName."""
-    login = text.lower()
-    if not _LOGIN.fullmatch(login):
-        raise BadName("a login has 1 to 64 of a-z, 0-9, dot, hyphen and underscore")
-    try:
-        parse_row_id(login)
-    except ValueError:
-        return login
-    raise BadName("a login of this shape could be mistaken for an id; add or drop a letter")
-
-
 async def user_add(
     desk: Desk,
     *,
@@ -66,44 +58,56 @@ async def user_add(
     admin: bool = False,
 ) -> Answer:
     """Makes a user; without `password` one is made up and told in the answer, once."""
-    login = read_login(login)
-    secret = password or generate()
-    refuse_weak(secret)
-    account = await desk.store.accounts.add(
-        login,
-        await desk.passwords.hash(secret),
-        role=Role.ADMIN if admin else Role.USER,
-        address=Address.parse(address) if address else None,
+    made, generated = await users.add(
+        desk.store,
+        desk.passwords,
+        users.NewUser(
+            login,
+            password=password,
+            role=Role.ADMIN if admin else Role.USER,
+            address=Address.parse(address) if address else None,
+        ),
     )
-    return _user(account) | {"address": address} | ({} if password else {"password": secret})
+    return _user(made) | {"address": address} | ({"password": generated} if generated else {})
 
 
 async def user_list(desk: Desk) -> Answer:
-    users = []
-    for account in await desk.store.accounts.all():
-        usage = await desk.store.maildrops.usage(account.maildrop_id)
-        users.append(_user(account) | {"messages": usage.messages, "used": usage.octets})
-    return {"users": users}
+    found = await desk.store.profiles.page(Span(EVERY))
+    return {"users": [_user(user) for user in found.rows]}
+
+
+async def user_show(desk: Desk, *, login: str) -> Answer:
+    user = await desk.store.profiles.get(login.lower())
+    addresses = await desk.store.domains.addresses(user.login)
+    return _user(user) | {"addresses": [str(alias.address) for alias in addresses]}
+
+
+async def user_quota(desk: Desk, *, login: str, octets: int | None) -> Answer:
+    """0 is no limit, None that of the configuration."""
+    return _user(await desk.store.profiles.change(login.lower(), quota_octets=octets))
+
+
+async def user_disable(desk: Desk, *, login: str, disabled: bool = True) -> Answer:
+    """Nobody signs in to it, and who is signed in is signed out. It still receives mail."""
+    state = AccountState.DISABLED if disabled else AccountState.OPEN
+    return _user(await desk.store.profiles.change(login.lower(), state=state))
 
 
 async def user_passwd(desk: Desk, *, login: str, password: str | None = None) -> Answer:
     """A new password; sessions begun with the old one end."""
-    secret = password or generate()
-    refuse_weak(secret)
-    await desk.store.accounts.set_password(login, await desk.passwords.hash(secret))
-    return {"login": login} | ({} if password else {"password": secret})
+    generated = await users.set_password(desk.store, desk.passwords, login.lower(), password)
+    return {"login": login} | ({"password": generated} if generated else {})
 
 
 async def user_rm(desk: Desk, *, login: str) -> Answer:
     """Closes an account: sign-in and addresses end at once, its mail stays for the trash time."""
-    until = await desk.store.accounts.close(login)
+    until = await desk.store.accounts.close(login.lower())
     return {"login": login, "mail_until": until.isoformat()}
 
 
 async def app_password_add(desk: Desk, *, login: str, name: str, days: int | None = None) -> Answer:
     """A secret for one device, for POP3 alone; told in the answer, once."""
-    if not name.isprintable() or not 1 <= len(name) <= 100:
-        raise BadName("an app password has a name of 1 to 100 characters")
+    _check_name(name)
     account = await desk.store.accounts.get(login)
     secret = app_passwords.generate()
     keyed = app_passwords.keyed(secret, desk.key)
@@ -129,16 +133,86 @@ async def app_password_rm(desk: Desk, *, login: str, name: str) -> Answer:
     raise NotFound(f"{login} has no app password {name}")
 
 
-async def domain_add(
-    desk: Desk,
-    *,
-    name: str,
-    catch_all: str | None = None,
-    plus: str | None = None,
-    alias_of: str | None = None,
+class DomainWish(TypedDict, total=False):
+    """None leaves a setting as it is, an empty text takes it away."""
+
+    catch_all: str | None
+    plus: str | None
+    alias_of: str | None
+    self_service: bool | None
+
+
+async def token_add(
+    desk: Desk, *, login: str, name: str, scope: list[str], days: int | None = None
 ) -> Answer:
-    settings = _settings(catch_all, plus, alias_of)
-    return _domain(await desk.store.domains.add(parse_domain(name), **settings))
+    """An API token, told in the answer, once; no scope: all that the user's role has."""
+    _check_name(name)
+    account = await desk.store.accounts.get(login)
+    given = scopes.of_role(account.role)
+    try:
+        wanted = scopes.of_line(" ".join(scope)) or given
+    except ValueError as error:
+        raise BadName(f"scopes are {', '.join(scopes.Scope)}") from error
+    if not wanted <= given:
+        raise NotPermitted(f"{login} may have {scopes.line(given)}")
+    now = datetime.now(UTC)
+    ends = None if days is None else now + timedelta(days=days)
+    secret = codes.api_token()
+    made = ApiToken(new_row_id(), name, scopes.line(wanted), None, (), now, ends)
+    await desk.store.tokens.add(account, made, codes.token_hash(desk.key, secret))
+    return {"login": login} | _token(made) | {"token": secret}
+
+
+async def token_list(desk: Desk, *, login: str) -> Answer:
+    account = await desk.store.accounts.get(login)
+    return {"tokens": [_token(each) for each in await desk.store.tokens.all(account)]}
+
+
+async def token_rm(desk: Desk, *, login: str, name: str) -> Answer:
+    """What has it is refused from now on."""
+    account = await desk.store.accounts.get(login)
+    for each in await desk.store.tokens.all(account):
+        if each.name == name:
+            await desk.store.tokens.remove(account, each.id)
+            return {"login": login, "name": name}
+    raise NotFound(f"{login} has no token {name}")
+
+
+async def invite_add(
+    desk: Desk, *, address: str | None = None, uses: int = 1, days: int = 7
+) -> Answer:
+    """An invitation to make an account; its code is told in the answer, once."""
+    code = codes.generate(codes.INVITE)
+    made = await desk.store.invites.add(
+        codes.invite_hash(desk.key, code),
+        address=Address.parse(address) if address else None,
+        uses=uses,
+        life=timedelta(days=days),
+    )
+    return _invite(made) | {"code": code}
+
+
+async def invite_list(desk: Desk) -> Answer:
+    return {"invites": [_invite(each) for each in await desk.store.invites.all()]}
+
+
+async def invite_rm(desk: Desk, *, invite: str) -> Answer:
+    """Whoever has its code makes no account with it."""
+    try:
+        invite_id = parse_row_id(invite)
+    except ValueError:
+        raise NotFound("there is no such invitation") from None
+    await desk.store.invites.remove(invite_id)
+    return {"id": invite}
+
+
+def _check_name(name: str) -> None:
+    if not name.isprintable() or not 1 <= len(name) <= 100:
+        raise BadName("a name has 1 to 100 characters")
+
+
+async def domain_add(desk: Desk, *, name: str, **wish: Unpack[DomainWish]) -> Answer:
+    return _domain(await desk.store.domains.add(parse_domain(name), **_settings(wish)))
 
 
 async def domain_list(desk: Desk) -> Answer:
@@ -149,17 +223,8 @@ async def domain_show(desk: Desk, *, name: str) -> Answer:
     return _domain(await desk.store.domains.get(parse_domain(name)))
 
 
-async def domain_set(
-    desk: Desk,
-    *,
-    name: str,
-    catch_all: str | None = None,
-    plus: str | None = None,
-    alias_of: str | None = None,
-) -> Answer:
-    """None leaves a setting as it is, an empty text takes it away."""
-    settings = _settings(catch_all, plus, alias_of)
-    return _domain(await desk.store.domains.change(parse_domain(name), **settings))
+async def domain_set(desk: Desk, *, name: str, **wish: Unpack[DomainWish]) -> Answer:
+    return _domain(await desk.store.domains.change(parse_domain(name), **_settings(wish)))
 
 
 async def domain_rm(desk: Desk, *, name: str, force: bool = False) -> Answer:
@@ -195,25 +260,37 @@ async def _put(desk: Desk, address: str, state: AddressState) -> Answer:
     return _alias(changed)
 
 
-def _settings(catch_all: str | None, plus: str | None, alias_of: str | None) -> DomainSettings:
+def _settings(wish: DomainWish) -> DomainSettings:
     settings = DomainSettings()
-    if catch_all is not None:
+    if (catch_all := wish.get("catch_all")) is not None:
         settings["catch_all"] = catch_all or None
-    if plus is not None:
+    if (plus := wish.get("plus")) is not None:
         settings["plus"] = plus
-    if alias_of is not None:
+    if (alias_of := wish.get("alias_of")) is not None:
         settings["alias_of"] = parse_domain(alias_of) if alias_of else None
+    if (self_service := wish.get("self_service")) is not None:
+        settings["self_service"] = self_service
     return settings
 
 
 ACTS: Mapping[str, Act] = {
+    **mail_acts.ACTS,
     "user add": user_add,
     "user list": user_list,
+    "user show": user_show,
+    "user quota": user_quota,
+    "user disable": user_disable,
     "user passwd": user_passwd,
     "user rm": user_rm,
     "app-password add": app_password_add,
     "app-password list": app_password_list,
     "app-password rm": app_password_rm,
+    "token add": token_add,
+    "token list": token_list,
+    "token rm": token_rm,
+    "invite add": invite_add,
+    "invite list": invite_list,
+    "invite rm": invite_rm,
     "domain add": domain_add,
     "domain list": domain_list,
     "domain show": domain_show,
@@ -227,12 +304,18 @@ ACTS: Mapping[str, Act] = {
 }
 
 
-def _user(account: Account) -> Answer:
+def _user(user: Profile) -> Answer:
+    seen = user.last_seen_at
     return {
-        "id": row_id_text(account.id),
-        "login": account.login,
-        "role": account.role.name.lower(),
-        "created_at": account.created_at.isoformat(),
+        "id": row_id_text(user.id),
+        "login": user.login,
+        "role": user.role.name.lower(),
+        "disabled": user.state is AccountState.DISABLED,
+        "quota": user.quota_octets,
+        "messages": user.messages,
+        "used": user.used_octets,
+        "created_at": user.created_at.isoformat(),
+        "last_seen_at": seen.isoformat() if seen else None,
     }
 
 
@@ -248,6 +331,29 @@ def _app_password(found: AppPassword) -> Answer:
     }
 
 
+def _token(found: ApiToken) -> Answer:
+    expires_at, used_at = found.expires_at, found.used_at
+    return {
+        "id": row_id_text(found.id),
+        "name": found.name,
+        "scopes": found.scopes.split(),
+        "created_at": found.created_at.isoformat(),
+        "expires_at": expires_at.isoformat() if expires_at else None,
+        "last_used_at": used_at.isoformat() if used_at else None,
+        "last_ip": found.used_ip,
+    }
+
+
+def _invite(found: Invite) -> Answer:
+    return {
+        "id": row_id_text(found.id),
+        "address": str(found.address) if found.address else None,
+        "uses": found.uses,
+        "created_at": found.created_at.isoformat(),
+        "expires_at": found.expires_at.isoformat(),
+    }
+
+
 def _domain(domain: Domain) -> Answer:
     return {
         "id": row_id_text(domain.id),
@@ -255,6 +361,7 @@ def _domain(domain: Domain) -> Answer:
         "catch_all": domain.catch_all,
         "plus": domain.plus,
         "alias_of": domain.alias_of,
+        "self_service": domain.self_service,
         "created_at": domain.created_at.isoformat(),
     }
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import astuple, fields
 from inspect import isawaitable
@@ -21,6 +21,8 @@ from socket import socket
 from typing import Any
 
 from net.limits import ACCOUNT_CHARACTERS, Peer, Refused
+from net.metrics import Count, Metric
+from net.rates import Taken
 from server.counters import Counters
 
 LINE_OCTETS = 64 * 1024
@@ -135,7 +137,22 @@ class Line:
             pop3_strangers=_AskedLimiter(self, "pop3_strangers"),
             http=_AskedLimiter(self, "http"),
             sign_ins=_AskedFailures(self, "sign_ins"),
+            rates=_AskedRates(self, "rates"),
+            metrics=_AskedMetrics(self),
         )
+
+
+class _AskedMetrics:
+    """A net.metrics.Counts."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    def add(self, metric: Metric, value: str = "", by: int = 1) -> None:
+        self._line.tell("metrics", "count", metric.name, value, by)
+
+    async def read(self) -> list[Count]:
+        return [tuple(each) for each in await self._line.ask("metrics", "read")]
 
 
 class _AskedLimiter:
@@ -144,6 +161,9 @@ class _AskedLimiter:
     def __init__(self, line: Line, name: str) -> None:
         self._line = line
         self._name = name
+
+    async def count(self) -> int:
+        return int(await self._line.ask(self._name, "count"))
 
     async def admit(self, peer: Peer) -> Refused | None:
         answer = self._line.ask(self._name, "admit", peer)
@@ -180,6 +200,30 @@ class _AskedFailures:
 
     def forget(self, account: str, peer: Peer) -> None:
         self._line.tell(self._name, "forget", account[:ACCOUNT_CHARACTERS], peer)
+
+
+class _AskedRates:
+    """A net.rates.RateCounts."""
+
+    def __init__(self, line: Line, name: str) -> None:
+        self._line = line
+        self._name = name
+
+    async def take(self, kind: str, key: str) -> Taken | None:
+        return _taken(await self._line.ask(self._name, "take", kind, key))
+
+    async def look(self, kind: str, key: str) -> Taken | None:
+        return _taken(await self._line.ask(self._name, "look", kind, key))
+
+    async def give_back(self, kind: str, key: str) -> None:
+        await self._line.ask(self._name, "give_back", kind, key)
+
+    async def clear(self, key: str) -> None:
+        await self._line.ask(self._name, "clear", key)
+
+
+def _taken(answer: Sequence[int] | None) -> Taken | None:
+    return Taken(*answer) if answer else None
 
 
 def _line(said: object) -> bytes:

@@ -22,10 +22,12 @@ from net.listen import Endpoint
 from server import control
 from server.config import default_text
 from server.config import show as show_settings
-from server.credential_cli import APP_PASSWORD
+from server.config_sources import closest
+from server.credential_cli import APP_PASSWORD, INVITE, TOKEN
 from server.domain_cli import ADDRESS, DOMAIN
 from server.knock import Turned
 from server.knock import knock as knock_at
+from server.mail_cli import MAIL
 from server.terminal import Terminal, command
 from server.transfer_cli import DB, FILES
 from server.trouble import Trouble
@@ -52,6 +54,9 @@ CONFIG = _application("The configuration.")
 for _name, _group in {"user": USER, "domain": DOMAIN, "address": ADDRESS, "config": CONFIG}.items():
     APP.add_typer(_group, name=_name)
 APP.add_typer(APP_PASSWORD, name="app-password")
+APP.add_typer(MAIL, name="mail")
+APP.add_typer(TOKEN, name="token")
+APP.add_typer(INVITE, name="invite")
 APP.add_typer(FILES)
 APP.add_typer(DB, name="db")
 
@@ -122,7 +127,7 @@ def serve(terminal: Terminal) -> None:
     if config.server.workers > 1:
         workers.run(config)
     else:
-        compose.run(config)
+        compose.run(config, ready=compose.tell_setup_code)
 
 
 @command(APP, "status", "restante status", "restante status --json")
@@ -209,6 +214,31 @@ def version(terminal: Terminal) -> None:
 
 
 @command(
+    APP, "explain", "restante explain version-mismatch", "restante explain rate-limited --json"
+)
+def explain(terminal: Terminal, slug: str) -> None:
+    """What a problem of the API means, and what to do about it."""
+    from api.problem_pages import PAGES
+    from api.problems import KINDS
+
+    found = slug.rpartition("/")[2]
+    if found not in KINDS:
+        raise Trouble(
+            f"There is no problem {slug}.",
+            f"The closest one is {closest(found, KINDS)}.",
+            "docs/api.md lists them all.",
+            exit_code=1,
+        )
+    status, title = KINDS[found]
+    page = PAGES[found]
+    terminal.show(
+        {"slug": found, "status": status, "title": title, **page._asdict()},
+        f"{title} ({status} {found})",
+        *("", page.cause, "", page.cure),
+    )
+
+
+@command(
     USER,
     "add",
     "restante user add ada --address ada@example.org",
@@ -238,6 +268,45 @@ def user_list(terminal: Terminal) -> None:
     answer = terminal.ask("user list")
     columns = {"login": "login", "role": "role", "messages": "messages", "used": "octets"}
     terminal.table(answer, answer["users"], columns)
+
+
+@command(USER, "show", "restante user show ada", "restante user show ada --json")
+def user_show(terminal: Terminal, login: str) -> None:
+    """One user, with their addresses."""
+    found = terminal.ask("user show", login=login)
+    quota = {None: "as configured", 0: "no limit"}.get(found["quota"], f"{found['quota']} octets")
+    terminal.show(
+        found,
+        f"user       {found['login']}, {found['role']}{', disabled' * found['disabled']}",
+        f"addresses  {', '.join(found['addresses']) or 'none'}",
+        f"mail       {found['messages']} messages, {found['used']} octets; quota {quota}",
+        f"last seen  {(found['last_seen_at'] or 'never')[:16]}",
+    )
+
+
+@command(USER, "quota", "restante user quota ada 2G", "restante user quota ada none")
+def user_quota(
+    terminal: Terminal,
+    login: str,
+    size: Annotated[str, typer.Argument(help="As 500M or 2G; none: no limit; default.")],
+) -> None:
+    """How much mail a user may have."""
+    octets = {"none": 0, "default": None}.get(size, -1)
+    octets = _octets(size) if octets == -1 else octets
+    done = terminal.ask("user quota", login=login, octets=octets)
+    shown = {None: "as configured", 0: "no limit"}.get(done["quota"], f"{done['quota']} octets")
+    terminal.show(done, f"{done['login']} has quota {shown}")
+
+
+@command(USER, "disable", "restante user disable ada", "restante user disable ada --undo")
+def user_disable(
+    terminal: Terminal,
+    login: str,
+    undo: Annotated[bool, typer.Option("--undo", help="Open it again.")] = False,
+) -> None:
+    """Nobody can sign in to it, and who is signed in is signed out. Mail still comes in."""
+    done = terminal.ask("user disable", login=login, disabled=not undo)
+    terminal.show(done, f"{done['login']} is {'disabled' if done['disabled'] else 'open'}")
 
 
 @command(USER, "passwd", "restante user passwd ada", "restante user passwd ada --password-stdin")
@@ -296,11 +365,11 @@ def _address(text: str) -> Address:
 
 def _octets(text: str) -> int:
     number, unit = text[:-1], text[-1:].upper()
-    factor = {"K": 1024, "M": 1024 * 1024}.get(unit)
+    factor = {"K": 1024, "M": 1024**2, "G": 1024**3}.get(unit)
     if factor is None:
         number, factor = text, 1
     if not number.isascii() or not number.isdigit():
-        raise Trouble(f"{text!r} is no size.", "", "Write 800, 20K or 5M.", exit_code=2)
+        raise Trouble(f"{text!r} is no size.", "", "Write 800, 20K, 5M or 2G.", exit_code=2)
     return int(number) * factor
 
 

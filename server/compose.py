@@ -17,10 +17,13 @@ import structlog
 import uvloop
 
 from api.app import ApiServer
-from api.call import ApiParts
+from api.call import ApiParts, Site
+from auth import codes
 from auth.login import Login
 from auth.passwords import Passwords
-from auth.tokens import Tokens, load_key
+from auth.second_factor import SecondFactor
+from auth.tokens import Tokens, load_key, load_keys
+from auth.vault import Vault
 from intake.deliver import deliver
 from intake.recipients import resolve
 from net.limits import OctetBudget
@@ -31,6 +34,7 @@ from server import admin, transfer
 from server.config import Config
 from server.config_forms import mask
 from server.control import Control, bound
+from server.house import House
 from server.share import Share, shared, shown
 from server.trouble import Trouble
 from smtpin.handler import Handler, Intake
@@ -57,7 +61,11 @@ class Server:
     """One running Restante. `start`, then `stop`, once each, in one event loop."""
 
     def __init__(
-        self, config: Config, *, share: Share | None = None, passwords: Passwords | None = None
+        self,
+        config: Config,
+        *,
+        share: Share | None = None,
+        passwords: Passwords | None = None,
     ) -> None:
         """`share`: that of a worker, from its parent. Without one this process serves alone."""
         self.config = config
@@ -91,6 +99,7 @@ class Server:
             self.store.nightly.start()
             self._watch = asyncio.create_task(self._watch_certificate())
             self._opened = opened.pop_all()
+            self._house.serving = True
         structlog.get_logger().info(
             "worker.ready" if self._given else "server.ready", **shown(self.listening)
         )
@@ -100,20 +109,32 @@ class Server:
         hostname, counters = config.server.hostname, self._share.counters
         app_key = app_password_key(config)
         login = Login(store, self.passwords, counters.sign_ins, key=app_key, clock=time.monotonic)
-        token_key = load_key(config.server.data_dir / "token.key")
+        token_keys = load_keys(config.server.data_dir / "token.key")
+        vault = Vault(load_key(config.server.data_dir / "vault.key"))
+        self._house = House(
+            *(config, store, self.certificate, counters, self.listening),
+            started_at=utc_now(),
+        )
         self._smtp = self._smtp_server()
         self._pop3 = Pop3Server(
             store, login, connections=counters.pop3, strangers=counters.pop3_strangers
         )
+        self._pop3.metrics = counters.metrics
         self._api = ApiServer(
             ApiParts(
                 store=store,
                 login=login,
-                tokens=Tokens(token_key, issuer=hostname, clock=utc_now),
-                key=token_key,
+                passwords=self.passwords,
+                house=self._house,
+                second=SecondFactor(store, vault, issuer=hostname, clock=utc_now),
+                tokens=Tokens(token_keys, issuer=hostname, clock=utc_now),
+                key=token_keys[0],
+                secrets_key=app_key,
                 hostname=hostname,
                 clock=utc_now,
                 connections=counters.http,
+                rates=counters.rates,
+                site=self._site(),
             )
         )
         acts = bound(admin.ACTS, admin.Desk(store, self.passwords, app_key)) | {
@@ -121,6 +142,23 @@ class Server:
         }
         long_acts = {name: partial(act, store) for name, act in transfer.LONG_ACTS.items()}
         self._control = Control(config.server.data_dir, acts, long_acts)
+
+    def _site(self) -> Site:
+        config = self.config
+        pop3 = self.listening["pop3"]
+        return Site(
+            registration=config.api.registration,
+            proxies=config.api.trusted_proxies,
+            exempt=config.limits.exempt,
+            failures_only=config.limits.auth_counts == "failures",
+            pop3_port=pop3[0].port if pop3 else 995,
+        )
+
+    async def setup_code(self) -> str | None:
+        """What makes the first administrator; None when there is one."""
+        if await self.store.accounts.has_admin():
+            return None
+        return codes.setup_code(app_password_key(self.config))
 
     def _smtp_server(self) -> SmtpServer:
         config, store, limits = self.config, self.store, self.config.limits
@@ -135,6 +173,7 @@ class Server:
                         deliver, store=store, hostname=config.server.hostname, clock=utc_now
                     ),
                 ),
+                metrics=self._share.counters.metrics,
             ),
             tls=self.certificate.context(),
             shared=Shared(
@@ -156,6 +195,7 @@ class Server:
 
     async def stop(self) -> None:
         """No new connections; what is in hand is finished, then everything is closed."""
+        self._house.serving = False
         self._watch.cancel()
         await self._control.stop()  # where it was started
         await self.store.nightly.stop()
@@ -214,6 +254,12 @@ def run(config: Config, *, ready: Ready | None = None) -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(alone())
+
+
+async def tell_setup_code(server: Server) -> None:
+    """To whoever looks at the console, and to no log: it makes an administrator."""
+    if code := await server.setup_code():
+        print(f"There is no administrator yet. The set-up code is {code}", flush=True)  # noqa: T201
 
 
 async def serve(server: Server, *, told: asyncio.Event, ready: Ready | None) -> None:

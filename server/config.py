@@ -11,7 +11,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -22,7 +29,6 @@ from server.config_forms import Form, as_toml, endpoints, masked, one_of, plain,
 from server.config_sources import (
     ConfigFaults,
     Fault,
-    Found,
     Source,
     closest,
     find,
@@ -183,6 +189,15 @@ class Config(BaseModel):
     limits: LimitsKeys = LimitsKeys()
     collector: CollectorKeys = CollectorKeys()
     log: LogKeys = LogKeys()
+    _sources: Mapping[str, Source] = PrivateAttr(default_factory=dict)
+
+    def source(self, key: str) -> Source:
+        """Where the value of a key comes from."""
+        return self._sources.get(key, "default")
+
+    def know_sources(self, sources: Mapping[str, Source]) -> "Config":
+        self._sources = sources
+        return self
 
 
 # Keys that this version honours at their default only, or at these patterns of values as well.
@@ -195,16 +210,9 @@ NOT_BUILT: Final[Mapping[str, tuple[str, ...]]] = {
     "pop3.refuser_listen": (),
     "api.listen": (),
     "api.public_url": (),
-    "api.registration": (),
-    "api.trusted_proxies": (),
     "store.bodies": (),
     "store.journal_days": (),
     "tls.mode": ("files",),
-    "limits.auth": (),
-    "limits.auth_counts": (),
-    "limits.api": (),
-    "limits.general": (),
-    "limits.page": (),
     "limits.redis_url_file": (),
     "collector.every_s": (),
 }
@@ -231,17 +239,37 @@ class Setting:
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     """The configuration in force. The environment goes before the file. Raises ConfigFaults."""
-    return _load(path, environ)[0]
+    found = gather(path, environ, _DEFAULTS)
+    config, faults = _validated(found.tables)
+    known = {fault.key for fault in faults}
+    for key, problem, accepted in (*_not_built(config), *_misfits(config)):
+        if key not in known:
+            table, _, name = key.partition(".")
+            as_found = found.tables.get(table, {}).get(name, plain(KEYS[key].default))
+            faults.append(Fault(key, shown(as_found), problem, accepted))
+    faults = [
+        replace(fault, variable=variable_of(fault.key))
+        if found.sources.get(fault.key) == "environment"
+        else fault
+        for fault in faults
+    ]
+    if found.faults or faults:
+        raise ConfigFaults([*found.faults, *faults])
+    return _resolved(config, path.parent if path else Path.cwd()).know_sources(found.sources)
 
 
 def show(path: Path | None, environ: Mapping[str, str]) -> list[Setting]:
-    """Every key, with its value in force and where that comes from. Raises ConfigFaults."""
-    config, found = _load(path, environ)
+    """As `settings`, of what `load` reads. Raises ConfigFaults."""
+    return settings(load(path, environ))
+
+
+def settings(config: Config) -> list[Setting]:
+    """Every key, with its value in force and where that comes from."""
     return [
         Setting(
             key=key,
             value=masked(plain(_value(config, key))),
-            source=found.sources.get(key, "default"),
+            source=config.source(key),
             default=plain(field.default),
             meaning=field.description or "",
             accepted=_form(field).words,
@@ -284,26 +312,6 @@ def _form(field: FieldInfo) -> Form:
 def _value(config: Config, key: str) -> object:
     section, name = key.split(".")
     return getattr(getattr(config, section), name)
-
-
-def _load(path: Path | None, environ: Mapping[str, str]) -> tuple[Config, Found]:
-    found = gather(path, environ, _DEFAULTS)
-    config, faults = _validated(found.tables)
-    known = {fault.key for fault in faults}
-    for key, problem, accepted in (*_not_built(config), *_misfits(config)):
-        if key not in known:
-            table, _, name = key.partition(".")
-            as_found = found.tables.get(table, {}).get(name, plain(KEYS[key].default))
-            faults.append(Fault(key, shown(as_found), problem, accepted))
-    faults = [
-        replace(fault, variable=variable_of(fault.key))
-        if found.sources.get(fault.key) == "environment"
-        else fault
-        for fault in faults
-    ]
-    if found.faults or faults:
-        raise ConfigFaults([*found.faults, *faults])
-    return _resolved(config, path.parent if path else Path.cwd()), found
 
 
 def _validated(tables: dict[str, Any]) -> tuple[Config, list[Fault]]:

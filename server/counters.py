@@ -6,7 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from net.limits import Clock, Connections, FailureCounts, Failures, Limiter
+from net.limits import Clock, Connections, Counted, FailureCounts, Failures, Limiter
+from net.metrics import Counts, Metrics
+from net.rates import RateCounts, Rates
 from pop3d.server import UNAUTHENTICATED, UNAUTHENTICATED_PER_CLIENT
 
 if TYPE_CHECKING:
@@ -21,11 +23,13 @@ HTTP_PER_CLIENT = 30
 class Counters:
     """By name. With workers the parent has those that count, and each worker asks it."""
 
-    smtp: Limiter
-    pop3: Limiter
+    smtp: Counted
+    pop3: Counted
     pop3_strangers: Limiter
-    http: Limiter
+    http: Counted
     sign_ins: FailureCounts
+    rates: RateCounts
+    metrics: Counts
 
 
 def counters(config: Config, *, clock: Clock = time.monotonic) -> Counters:
@@ -52,7 +56,16 @@ def counters(config: Config, *, clock: Clock = time.monotonic) -> Counters:
             clock=clock,
         ),
         http=Connections(
-            total=HTTP_TOTAL, per_client=HTTP_PER_CLIENT, exempt=limits.exempt, clock=clock
+            total=HTTP_TOTAL,
+            per_client=HTTP_PER_CLIENT,
+            # A proxy brings the connections of many.
+            exempt=(*limits.exempt, *config.api.trusted_proxies),
+            clock=clock,
         ),
         sign_ins=Failures(exempt=limits.exempt, clock=clock),
+        rates=Rates(
+            {name: getattr(limits, name) for name in ("auth", "api", "general", "page")},
+            clock=clock,
+        ),
+        metrics=Metrics(),
     )

@@ -31,6 +31,22 @@ AliasOf = Annotated[
     str | None, typer.Option("--alias-of", help="The domain it stands for; '' for none.")
 ]
 
+SelfService = Annotated[
+    bool | None,
+    typer.Option("--self-service/--no-self-service", help="Whether users make addresses in it."),
+]
+
+
+def _given(
+    name: str,
+    catch_all: str | None,
+    plus: str | None,
+    alias_of: str | None,
+    self_service: bool | None,
+) -> dict[str, object]:
+    settings = {"catch_all": catch_all, "plus": plus, "alias_of": alias_of}
+    return {"name": name, **settings, "self_service": self_service}
+
 
 @command(
     DOMAIN,
@@ -44,9 +60,10 @@ def domain_add(
     catch_all: CatchAll = None,
     plus: Plus = None,
     alias_of: AliasOf = None,
+    self_service: SelfService = None,
 ) -> None:
     """From now on mail for addresses in this domain is taken."""
-    made = terminal.ask("domain add", name=name, catch_all=catch_all, plus=plus, alias_of=alias_of)
+    made = terminal.ask("domain add", **_given(name, catch_all, plus, alias_of, self_service))
     lines = _domain_lines(made)
     if not made["alias_of"]:
         lines.append(f"next       restante address add NAME@{made['name']} LOGIN")
@@ -88,9 +105,10 @@ def domain_set(
     catch_all: CatchAll = None,
     plus: Plus = None,
     alias_of: AliasOf = None,
+    self_service: SelfService = None,
 ) -> None:
     """Changes what is given and leaves the rest."""
-    done = terminal.ask("domain set", name=name, catch_all=catch_all, plus=plus, alias_of=alias_of)
+    done = terminal.ask("domain set", **_given(name, catch_all, plus, alias_of, self_service))
     terminal.show(done, *_domain_lines(done))
 
 
@@ -181,6 +199,7 @@ def _domain_lines(domain: Answer) -> list[str]:
         "alias of": domain["alias_of"],
         "catch-all": domain["catch_all"],
         "separators": domain["plus"],
+        "addresses": "users make them" if domain["self_service"] else None,
     }
     return [f"{name:<10} {value}" for name, value in told.items() if value]
 

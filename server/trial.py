@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from auth.passwords import Passwords, generate
+from auth.users import read_login
 from mail.address import Address, DomainName
 from mail.errors import BadName
 from mail.trace import letter
@@ -200,7 +201,7 @@ def quickstart(directory: Path, address: Address) -> Quickstart:
         )
     folder.prepare(directory)
     try:
-        login = admin.read_login(address.local)
+        login = read_login(address.local)
     except BadName:
         login = "admin"
     password = generate()

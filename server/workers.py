@@ -31,7 +31,7 @@ import structlog
 import uvloop
 
 from server.anvil import Book, Line
-from server.compose import Server, serve, store_url
+from server.compose import Server, serve, store_url, tell_setup_code
 from server.config import Config
 from server.share import Share, shared, shown, worker_row
 from server.trouble import Trouble
@@ -252,8 +252,10 @@ async def _serve(config: Config, share: Share, opened: socket.socket) -> None:
     async def processes() -> dict[str, Any]:
         return dict(await line.ask("parent", "processes"))
 
-    async def ready(_server: Server) -> None:
+    async def ready(server: Server) -> None:
         line.tell("parent", "ready")
+        if share.commanded:  # one of them says it
+            await tell_setup_code(server)
 
     share = replace(share, counters=line.counters(), processes=processes)
     try:

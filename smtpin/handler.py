@@ -16,6 +16,7 @@ from intake.recipients import Recipient
 from mail.address import Address, Path
 from mail.errors import Failure, OutcomeUnknown
 from net.limits import Peer
+from net.metrics import MAIL_KEPT, MAIL_OCTETS, MAIL_REFUSED, Counts, Metrics
 from smtpin import replies
 from smtpin.limits import Limits
 from smtpin.replies import Reply
@@ -60,10 +61,13 @@ class Session(smtp.Session):
 class Handler:
     """One for all sessions of a listener."""
 
-    def __init__(self, *, hostname: str, limits: Limits, intake: Intake) -> None:
+    def __init__(
+        self, *, hostname: str, limits: Limits, intake: Intake, metrics: Counts | None = None
+    ) -> None:
         self.hostname = hostname
         self.limits = limits
         self._intake = intake
+        self._metrics = metrics or Metrics()
         # The event loop has only weak references to tasks.
         self.deliveries: set[asyncio.Task[Reply | None]] = set()
 
@@ -131,7 +135,7 @@ class Handler:
         try:
             recipient = await self._intake.resolve(path.address)
         except Failure as failure:
-            return _refused(failure, session.peer)
+            return self._refused(failure, session.peer)
         envelope.rcpt_tos.append(recipient)
         return replies.RECIPIENT_OK
 
@@ -172,7 +176,9 @@ class Handler:
         except OutcomeUnknown:
             return None
         except Failure as failure:
-            return _refused(failure, peer)
+            return self._refused(failure, peer)
+        self._metrics.add(MAIL_KEPT)
+        self._metrics.add(MAIL_OCTETS, by=kept.size)
         log.info(
             "smtp.kept",
             peer=peer.ip,
@@ -183,16 +189,17 @@ class Handler:
         )
         return replies.kept(kept.uid)
 
+    def _refused(self, failure: Failure, peer: Peer) -> Reply:
+        reply = replies.render(failure)
+        why = type(failure).__name__
+        self._metrics.add(MAIL_REFUSED, why)
+        told = {**failure.facts, "peer": peer.ip, "code": reply.code, "why": why}
+        log.info("smtp.refused", **told)
+        return reply
+
 
 def _protocol(session: Session, envelope: Envelope) -> str:
     """As Received says it (RFC 3848, RFC 6531 section 4.3)."""
     if not session.extended_smtp:
         return "SMTP"
     return ("UTF8SMTP" if envelope.smtp_utf8 else "ESMTP") + ("S" if session.ssl else "")
-
-
-def _refused(failure: Failure, peer: Peer) -> Reply:
-    reply = replies.render(failure)
-    why = type(failure).__name__
-    log.info("smtp.refused", **{**failure.facts, "peer": peer.ip, "code": reply.code, "why": why})
-    return reply

@@ -7,26 +7,32 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, or_, select, update
 
 from mail.address import Address
 from mail.errors import BadAddress, NameTaken, NotFound
 from mail.ident import new_row_id
-from store import schema
+from store import profiles, registration, schema
 from store.addresses import domain_for_new, insert_address, release
 from store.database import Database
 from store.directory import Directory, home_domain
+from store.factors import HAS_TOTP
+from store.lists import Guard, unguarded
 from store.records import (
     Account,
     AccountState,
     Alias,
     Credential,
     CredentialKind,
+    OwnSettings,
+    Profile,
+    Registration,
     Role,
     StoreSettings,
     microseconds,
     moment,
 )
+from store.registration import insert_account
 from store.writer import Writer
 
 
@@ -47,15 +53,43 @@ class Accounts:
         self._clock = clock
 
     async def add(
-        self, login: str, secret: str, *, role: Role, address: Address | None = None
+        self,
+        login: str,
+        secret: str,
+        *,
+        role: Role,
+        address: Address | None = None,
+        quota_octets: int | None = None,
     ) -> Account:
         """Makes an account with its maildrop and password hash, and one address if given.
 
-        Raises NameTaken, NotFound (the address's domain).
+        `quota_octets` None: as configured. Raises NameTaken, NamedNothing (the address's domain).
         """
         account = Account(new_row_id(), login, role, AccountState.OPEN, new_row_id(), self._clock())
-        await self._directory.change(partial(_add, account, secret, address))
+        await self._directory.change(partial(_add, account, secret, address, quota_octets))
         return account
+
+    async def register(self, wish: Registration) -> tuple[Account, Credential]:
+        """Makes an account for somebody who asks.
+
+        Raises NameTaken, AddressTaken; InviteInvalid, also for another than the first
+        administrator; DomainNotOpen.
+        """
+        account = Account(
+            new_row_id(),
+            wish.login,
+            Role.ADMIN if wish.first else Role.USER,
+            AccountState.OPEN,
+            new_row_id(),
+            self._clock(),
+            display_name=wish.display_name,
+        )
+        password = Credential(new_row_id(), wish.secret, 1)
+        await self._directory.change(partial(registration.register, account, password, wish))
+        return account, password
+
+    async def has_admin(self) -> bool:
+        return await self._database.read(registration.has_admin)
 
     async def all(self) -> list[Account]:
         """Every account that is not closed, by login."""
@@ -68,7 +102,8 @@ class Accounts:
     async def for_sign_in(
         self, user: str, *, keyed: str | None = None
     ) -> tuple[Account, Credential] | None:
-        """The open account of a login or of one of its addresses, with what to check.
+        """The account of a login or of one of its addresses, unless it is closed, with what to
+        check.
 
         That is its app password of this keyed hash, if it has one that is not over, which is
         the proof itself; else its password's hash.
@@ -76,17 +111,24 @@ class Accounts:
         now = microseconds(self._clock())
         return await self._database.read(partial(_for_sign_in, user, keyed, now))
 
-    async def set_password(self, login: str, secret: str) -> None:
+    async def set_password(self, key: str | int, secret: str) -> None:
         """Replaces the hash; sessions that the old one began end. Raises NotFound."""
-        await self._writer.run(partial(_set_password, login, secret))
+        await self._writer.run(partial(_set_password, key, secret))
 
-    async def close(self, login: str) -> datetime:
+    async def change(self, account: Account, settings: OwnSettings) -> Account:
+        """What is not given stays as it is. Raises NotFound."""
+        return await self._writer.run(partial(_change, account.id, settings))
+
+    async def close(
+        self, key: str | int, *, purge: bool = False, guard: Guard[Profile] = unguarded
+    ) -> datetime:
         """Ends sign-in, sessions and addresses at once and frees the login for another.
 
-        The mail stays until the moment that is returned. Raises NotFound.
+        The mail stays until the moment that is returned; with `purge` that is now. Raises
+        NotFound, LastAdministrator, and what `guard` raises.
         """
-        until = self._clock() + self._kept_for
-        await self._directory.change(partial(_close, login, microseconds(until)))
+        until = self._clock() if purge else self._clock() + self._kept_for
+        await self._directory.change(partial(_close, key, microseconds(until), guard))
         return until
 
 
@@ -98,6 +140,11 @@ def _record(row: Any) -> Account:
         AccountState(row.state),
         row.maildrop_id,
         moment(row.created_at),
+        display_name=row.display_name,
+        language=row.language,
+        timezone=row.timezone,
+        must_change=bool(row.must_change),
+        totp=bool(row.totp),
     )
 
 
@@ -108,10 +155,21 @@ _ACCOUNT = select(
     schema.account.c.state,
     schema.maildrop.c.id.label("maildrop_id"),
     schema.account.c.created_at,
+    schema.account.c.display_name,
+    schema.account.c.language,
+    schema.account.c.timezone,
+    schema.account.c.must_change,
+    HAS_TOTP.label("totp"),
 ).join(schema.maildrop, schema.maildrop.c.account_id == schema.account.c.id)
 
 
-def _add(account: Account, secret: str, address: Address | None, connection: Connection) -> None:
+def _add(
+    account: Account,
+    secret: str,
+    address: Address | None,
+    quota_octets: int | None,
+    connection: Connection,
+) -> None:
     columns = schema.account.c
     taken = select(columns.id).where(columns.login == account.login)
     found = connection.execute(taken).scalar_one_or_none()
@@ -120,31 +178,8 @@ def _add(account: Account, secret: str, address: Address | None, connection: Con
     if found:
         raise NameTaken(f"the user {account.login} exists already")
     domain_id = domain_for_new(address, connection) if address else None
-    now = microseconds(account.created_at)
-    connection.execute(
-        insert(schema.account).values(
-            id=account.id,
-            login=account.login,
-            role=account.role,
-            state=account.state,
-            created_at=now,
-        )
-    )
-    connection.execute(
-        insert(schema.maildrop).values(
-            id=account.maildrop_id,
-            account_id=account.id,
-        )
-    )
-    connection.execute(
-        insert(schema.credential).values(
-            id=new_row_id(),
-            account_id=account.id,
-            kind=CredentialKind.PASSWORD,
-            secret=secret,
-            version=1,
-            created_at=now,
-        )
+    insert_account(
+        account, Credential(new_row_id(), secret, 1), connection, quota_octets=quota_octets
     )
     if address and domain_id:
         alias = Alias(new_row_id(), address, (account.login,), account.created_at)
@@ -191,9 +226,10 @@ def _for_sign_in(
             credential.secret,
             credential.version,
             credential.used_at,
+            credential.ip_allow,
         )
         .join(schema.credential, credential.account_id == schema.account.c.id)
-        .where(fits, schema.account.c.state == AccountState.OPEN)
+        .where(fits, schema.account.c.state != AccountState.CLOSED)
         .order_by(credential.kind.desc())  # the app password first
         .limit(1)
     )
@@ -223,23 +259,39 @@ def _for_sign_in(
         row.version,
         CredentialKind(row.kind),
         None if row.used_at is None else moment(row.used_at),
+        tuple((row.ip_allow or "").split()),
     )
 
 
-def _set_password(login: str, secret: str, connection: Connection) -> None:
+def _change(account_id: int, settings: OwnSettings, connection: Connection) -> Account:
+    columns = schema.account.c
+    if settings:
+        connection.execute(
+            update(schema.account).where(columns.id == account_id).values(**settings)
+        )
+    row = connection.execute(_ACCOUNT.where(columns.id == account_id)).one_or_none()
+    if row is None:
+        raise NotFound("there is no such user")
+    return _record(row)
+
+
+def _set_password(key: str | int, secret: str, connection: Connection) -> None:
     credential = schema.credential.c
     connection.execute(
         update(schema.credential)
         .where(
-            credential.account_id == _get(login, connection).id,
+            credential.account_id == profiles.read(key, connection).id,
             credential.kind == CredentialKind.PASSWORD,
         )
         .values(secret=secret, version=credential.version + 1)
     )
 
 
-def _close(login: str, until: int, connection: Connection) -> None:
-    account = _get(login, connection)
+def _close(key: str | int, until: int, guard: Guard[Profile], connection: Connection) -> None:
+    found = profiles.read(key, connection)
+    guard(found)
+    profiles.keep_an_administrator(found.id, connection)
+    account = _get(found.login, connection)
     release(account.maildrop_id, connection)
     connection.execute(
         delete(schema.credential).where(schema.credential.c.account_id == account.id)
@@ -248,5 +300,5 @@ def _close(login: str, until: int, connection: Connection) -> None:
         update(schema.account)
         .where(schema.account.c.id == account.id)
         # A slash is in no login: the name is free, and the row can still be told.
-        .values(state=AccountState.CLOSED, close_at=until, login=f"{login}/{account.id}")
+        .values(state=AccountState.CLOSED, close_at=until, login=f"{found.login}/{account.id}")
     )

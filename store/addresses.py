@@ -6,15 +6,36 @@ One maildrop stands in the row of its address. Those of a group have rows of the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    delete,
+    exists,
+    false,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from mail.address import Address, DomainName
-from mail.errors import BadName, NameTaken, NotFound, NotPermitted
+from mail.errors import (
+    AddressTaken,
+    BadName,
+    DomainNotOpen,
+    NamedNothing,
+    NotFound,
+    NotPermitted,
+)
 from store import schema
 from store.directory import GROUP, ONE, POSTMASTER, home_domain
-from store.records import AddressState, Alias, AliasSettings, microseconds, moment
+from store.lists import Guard, Part, Span, part
+from store.records import AddressState, Alias, AliasSettings, Whose, microseconds, moment
 
 OFF, ON = 0, 1  # domain.catch_all
 
@@ -27,18 +48,29 @@ def maildrop_of(login: str, connection: Connection) -> int:
         .where(account.login == login)
     ).scalar_one_or_none()
     if found is None:
-        raise NotFound(f"there is no user {login}")
+        raise NamedNothing(f"there is no user {login}")
     return found
 
 
-def add(alias: Alias, connection: Connection) -> Alias:
+def add(alias: Alias, whose: Whose | None, connection: Connection) -> Alias:
+    if whose and (whose.names is not None or alias.to != (whose.account.login,)):
+        raise NotPermitted("a new address reaches whoever makes it")
     maildrops = _targets(alias.to, connection)
     columns = schema.address.c
     if connection.execute(select(columns.id).where(columns.id == alias.id)).first():
-        return read(alias.id, connection)  # an earlier try whose answer was lost
+        return read(alias.id, None, connection)  # an earlier try whose answer was lost
     domain_id = domain_for_new(alias.address, connection)
+    if whose:
+        _refuse_unless_open(domain_id, connection)
     insert_address(alias, domain_id, maildrops, connection)
-    return read(alias.id, connection)
+    return read(alias.id, None, connection)
+
+
+def _refuse_unless_open(domain_id: int, connection: Connection) -> None:
+    columns = schema.domain.c
+    opened = select(columns.self_service).where(columns.id == domain_id)
+    if not connection.execute(opened).scalar_one():
+        raise DomainNotOpen("an administrator makes the addresses of this domain")
 
 
 def _targets(logins: Sequence[str], connection: Connection) -> list[int]:
@@ -48,14 +80,17 @@ def _targets(logins: Sequence[str], connection: Connection) -> list[int]:
 
 
 def domain_for_new(address: Address, connection: Connection) -> int:
-    """The id of the domain in which `address` is free. Raises NotFound, NameTaken, BadName."""
+    """The id of the domain in which `address` is free.
+
+    Raises NamedNothing, AddressTaken, BadName.
+    """
     domain = home_domain(address.domain, connection)
     if domain is None:
-        raise NotFound(f"there is no domain {address.domain}")
+        raise NamedNothing(f"there is no domain {address.domain}")
     if domain.name != address.domain:
         raise BadName(f"{address.domain} is an alias: its addresses are those of {domain.name}")
     if _row(address, connection):
-        raise NameTaken(f"the address {address} exists already")
+        raise AddressTaken(f"the address {address} exists already")
     found: int = domain.id
     return found
 
@@ -113,15 +148,45 @@ def _row(address: Address, connection: Connection) -> Any:
     ).one_or_none()
 
 
-def _found(address: Address, connection: Connection) -> Any:
-    row = _row(address, connection)
-    if row is None:
-        raise NotFound(f"there is no address {address}")
+def _found(key: Address | int, whose: Whose | None, connection: Connection) -> Any:
+    columns = schema.address.c
+    row = (
+        connection.execute(select(schema.address).where(columns.id == key)).one_or_none()
+        if isinstance(key, int)
+        else _row(key, connection)
+    )
+    there = row is not None and (
+        whose is None
+        or connection.execute(
+            select(columns.id)
+            .join(schema.domain, schema.domain.c.id == columns.domain_id)
+            .where(columns.id == row.id, reaching(whose))
+        ).first()
+    )
+    if not there:
+        raise NotFound(f"no address {key}" if isinstance(key, Address) else "no such address")
     return row
 
 
-def change(address: Address, settings: AliasSettings, connection: Connection) -> Alias:
-    row = _found(address, connection)
+def _own(key: Address | int, whose: Whose | None, connection: Connection) -> Any:
+    """The row of an address that may be changed."""
+    row = _found(key, whose, connection)
+    if whose and row.kind == GROUP:
+        raise NotPermitted("this address reaches others too: an administrator changes it")
+    return row
+
+
+def change(
+    key: Address | int,
+    settings: AliasSettings,
+    whose: Whose | None,
+    guard: Guard[Alias],
+    connection: Connection,
+) -> Alias:
+    row = _own(key, whose, connection)
+    guard(read(row.id, None, connection))
+    if whose and settings.get("to", (whose.account.login,)) != (whose.account.login,):
+        raise NotPermitted("an administrator says whom an address reaches")
     values: dict[str, Any] = {
         name: settings[name] for name in ("state", "note") if name in settings
     }
@@ -137,11 +202,16 @@ def change(address: Address, settings: AliasSettings, connection: Connection) ->
         connection.execute(
             update(schema.address).where(schema.address.c.id == row.id).values(values)
         )
-    return read(row.id, connection)
+    return read(row.id, None, connection)
 
 
-def remove(address: Address, connection: Connection) -> None:
-    row = _found(address, connection)
+def remove(
+    key: Address | int, whose: Whose | None, guard: Guard[Alias], connection: Connection
+) -> None:
+    row = _own(key, whose, connection)
+    guard(read(row.id, None, connection))
+    if whose:
+        _refuse_unless_open(row.domain_id, connection)
     for table in (schema.address_target, schema.address):
         connection.execute(
             delete(table).where(
@@ -150,12 +220,51 @@ def remove(address: Address, connection: Connection) -> None:
         )
 
 
-def read(key: Address | int, connection: Connection) -> Alias:
-    address_id = key if isinstance(key, int) else _found(key, connection).id
-    found = _aliases(connection, schema.address.c.id == address_id)
-    if not found:
-        raise NotFound("there is no such address")
-    return found[0]
+def read(key: Address | int, whose: Whose | None, connection: Connection) -> Alias:
+    row = _found(key, whose, connection)
+    [alias] = _aliases(connection, schema.address.c.id == row.id)
+    return alias
+
+
+def page(span: Span, whose: Whose | None, connection: Connection) -> Part[Alias]:
+    columns, domain = schema.address.c, schema.domain.c
+    query = select(columns.id, domain.name, columns.local_part).join(
+        schema.domain, domain.id == columns.domain_id
+    )
+    if whose:
+        query = query.where(reaching(whose))
+    found = part(query, [domain.name, columns.local_part], span, connection)
+    aliases = _aliases(connection, columns.id.in_([row.id for row in found.rows]))
+    return replace(found, rows=aliases)
+
+
+def reaching(whose: Whose) -> ColumnElement[bool]:
+    """Of the rows of `address`, with those of `domain`: those that reach the account."""
+    address = schema.address.c
+    reached = _reached(whose.account.maildrop_id)
+    if whose.names is None:
+        return reached
+    names = [Address.parse(name) for name in whose.names]
+    return and_(
+        reached,
+        or_(
+            false(),
+            *(
+                and_(schema.domain.c.name == name.domain, address.local_part == name.local)
+                for name in names
+            ),
+        ),
+    )
+
+
+def _reached(maildrop_id: int) -> ColumnElement[bool]:
+    address, mine = schema.address.c, schema.address_target.alias("mine")
+    in_group = exists().where(
+        mine.c.domain_id == address.domain_id,
+        mine.c.local_part == address.local_part,
+        mine.c.maildrop_id == maildrop_id,
+    )
+    return or_(address.maildrop_id == maildrop_id, in_group)
 
 
 def of_login(login: str | None, connection: Connection) -> list[Alias]:
@@ -165,13 +274,7 @@ def of_login(login: str | None, connection: Connection) -> list[Alias]:
         maildrop_id = maildrop_of(login, connection)
     except NotFound:
         return []
-    address, mine = schema.address.c, schema.address_target.alias("mine")
-    in_group = exists().where(
-        mine.c.domain_id == address.domain_id,
-        mine.c.local_part == address.local_part,
-        mine.c.maildrop_id == maildrop_id,
-    )
-    return _aliases(connection, or_(address.maildrop_id == maildrop_id, in_group))
+    return _aliases(connection, _reached(maildrop_id))
 
 
 def _aliases(connection: Connection, *which: ColumnElement[bool]) -> list[Alias]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from store.database import Database
 from store.delivery import lock_maildrops
 from store.records import (
     Account,
+    ApiToken,
     AppPassword,
     Credential,
     CredentialKind,
@@ -36,11 +37,18 @@ class Credentials:
         self._clock = clock
 
     async def add_app_password(
-        self, account: Account, name: str, keyed: str, *, life: timedelta | None = None
+        self,
+        account: Account,
+        name: str,
+        keyed: str,
+        *,
+        life: timedelta | None = None,
+        ip_allow: Sequence[str] = (),
     ) -> AppPassword:
         """Keeps the keyed hash of a new app password. Raises NameTaken, NotFound."""
         now = self._clock()
-        made = AppPassword(new_row_id(), name, now, now + life if life else None, None, None)
+        ends = now + life if life else None
+        made = AppPassword(new_row_id(), name, now, ends, None, None, tuple(ip_allow))
         await self._writer.run(partial(_add, account, made, keyed))
         return made
 
@@ -52,11 +60,11 @@ class Credentials:
         """Ends it at once, and forgets what its device has retrieved. Raises NotFound."""
         await self._writer.run(partial(_remove, account, credential_id), frees=True)
 
-    def use_is_due(self, credential: Credential) -> bool:
+    def use_is_due(self, credential: Credential | ApiToken) -> bool:
         """Whether its last use was written so long ago that another one is worth it."""
         return credential.used_at is None or self._clock() >= credential.used_at + USE_NOTED
 
-    async def note_use(self, credential: Credential, peer_ip: str) -> None:
+    async def note_use(self, credential: Credential | ApiToken, peer_ip: str) -> None:
         """Writes when and from where it was used, unless another process just has."""
         now = self._clock()
         await self._writer.run(
@@ -87,6 +95,7 @@ def _add(account: Account, made: AppPassword, keyed: str, connection: Connection
             name=made.name,
             secret=keyed,
             version=1,
+            ip_allow=" ".join(made.ip_allow),
             created_at=microseconds(made.created_at),
             expires_at=microseconds(made.expires_at) if made.expires_at else None,
         )
@@ -113,6 +122,7 @@ def _all(account: Account, connection: Connection) -> list[AppPassword]:
             None if row.expires_at is None else moment(row.expires_at),
             None if row.used_at is None else moment(row.used_at),
             row.used_ip,
+            tuple((row.ip_allow or "").split()),
         )
         for row in _rows(account, connection)
     ]

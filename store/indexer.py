@@ -1,8 +1,8 @@
-"""Fills the search index behind the mail: after the commit, in small writes, losing nothing.
+"""Fills the search index and the digests behind the mail: after the commit, in small writes.
 
-`follower` says for each maildrop up to which modseq every message has its document. Whatever
-changes later has a higher number, so one walk through the changes above it finds all that is
-missing; a document that is there already is left alone. Hints tell of fresh mail; whoever is
+`follower` says for each maildrop up to which modseq every message has its document and its body a
+digest. Whatever changes later has a higher number, so one walk through the changes above it finds
+all that is missing; what is there already is left alone. Hints tell of fresh mail; whoever is
 behind without one is found at the start and in rounds. Neither mail nor the next round is the
 worse for a write that fails.
 """
@@ -10,21 +10,27 @@ worse for a write that fails.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from mail.errors import Failure, MessageDamaged
+from mail.digest import VERSION, Wish
+from mail.errors import Failure, MessageDamaged, NoSuchMessage
+from mail.ident import UniqueId
 from mail.text import plain
 from store import schema
 from store.bodies import CHUNK_OCTETS, unpack
+from store.content import Content
 from store.database import Database
 from store.delivery import lock_maildrops
 from store.engines import Backend
+from store.messages import open_message
 from store.records import Folder
 from store.search import FOLLOWER, Document, damaged, forget_all, remember
 from store.writer import Writer
@@ -37,12 +43,26 @@ MESSAGES = 25  # bodies held at a time
 PORTION_OCTETS = 128 * 1024  # of documents in one write: mail waits behind it
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was missing of one message."""
+
+    uid: bytes
+    document: Document | None
+    digest: dict[str, Any] | None
+
+    @property
+    def octets(self) -> int:
+        return len(self.document.words) if self.document else 0
+
+
 class Indexer:
     """To be started and stopped once, in the loop in which hints are given."""
 
-    def __init__(self, database: Database, writer: Writer) -> None:
+    def __init__(self, database: Database, writer: Writer, content: Content) -> None:
         self._database = database
         self._writer = writer
+        self._content = content
         self._hints: set[int] = set()
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -107,12 +127,10 @@ class Indexer:
             more = len(changes) == CHANGES
             # One number can be that of many changes: some of the last may be still to come.
             end = max(place, changes[-1].modseq - 1) if more else newest
-            missing = [change for change in changes if change.missing]
+            missing = [change for change in changes if change.undocumented or change.undigested]
             done = 0
             for some in _slices(missing, MESSAGES):
-                frames = await self._database.read(partial(_first_frames, some))
-                documents = await asyncio.to_thread(_documents, some, frames)
-                for portion in _portions(documents):
+                for portion in _portions(await self._look(some)):
                     done += len(portion)
                     to = max(place, missing[done].modseq - 1) if done < len(missing) else end
                     if not await self._write(maildrop_id, portion, place, to):
@@ -125,13 +143,44 @@ class Indexer:
             place = end
             after = (changes[-1].modseq, changes[-1].uid)
 
-    async def _write(
-        self, maildrop_id: int, documents: Sequence[Document], place: int, to: int
-    ) -> bool:
+    async def _look(self, changes: Sequence[Any]) -> list[Found]:
+        """What is missing of these messages, one for each."""
+        undocumented = [change for change in changes if change.undocumented]
+        frames = await self._database.read(partial(_first_frames, undocumented))
+        documents = await asyncio.to_thread(_documents, undocumented, frames)
+        by_uid = {document.uid: document for document in documents}
+        return [
+            Found(
+                change.uid,
+                by_uid.get(change.uid),
+                await self._digest(change) if change.undigested else None,
+            )
+            for change in changes
+        ]
+
+    async def _digest(self, change: Any) -> dict[str, Any] | None:
+        """A row of `digest`; None for a message that is damaged or has just gone."""
+        opening = partial(open_message, self._database, change.maildrop_id, UniqueId(change.uid))
+        try:
+            found = await self._content.digest(await self._database.read(opening), Wish())
+        except (MessageDamaged, NoSuchMessage):
+            return None
+        unknown = found.attachments is None
+        told: dict[str, Any] = {"count": None if unknown else len(found.attachments or ())}
+        if found.limit:
+            told["limit"] = found.limit
+        return {
+            "home": change.home,
+            "uid": change.uid,
+            "snippet": found.snippet,
+            "attachments": json.dumps(told, separators=(",", ":")),
+            "parser": VERSION,
+        }
+
+    async def _write(self, maildrop_id: int, found: Sequence[Found], place: int, to: int) -> bool:
         """Whether the walk may go on: nobody else has moved the follower meanwhile."""
-        write = partial(_keep, self._database.backend, maildrop_id, documents, (place, to))
-        octets = sum(len(document.words) for document in documents)
-        return await self._writer.run(write, octets=octets)
+        write = partial(_keep, self._database.backend, maildrop_id, found, (place, to))
+        return await self._writer.run(write, octets=sum(each.octets for each in found))
 
 
 _LAST_UID = b"\xff" * 16
@@ -142,9 +191,11 @@ def _slices(things: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 
 def _begin(backend: Backend, connection: Connection) -> None:
-    """Documents that have been dropped are all made again."""
+    """What has been dropped is all made again."""
     if connection.execute(select(schema.search_doc.c.uid).limit(1)).first() is None:
         forget_all(connection, backend)
+    if connection.execute(select(schema.digest.c.uid).limit(1)).first() is None:
+        connection.execute(delete(schema.follower).where(schema.follower.c.name == FOLLOWER))
 
 
 def _behind(after: int, connection: Connection) -> list[int]:
@@ -179,6 +230,7 @@ def _changes(
 ) -> tuple[int, Sequence[Any]]:
     """The maildrop's modseq, and the next changed messages in order of (modseq, uid)."""
     message, doc, drop = schema.message.c, schema.search_doc.c, schema.maildrop.c
+    digest, shown = schema.digest.c, schema.message.c.folder != Folder.PURGED
     newest: int = (
         connection.execute(select(drop.modseq).where(drop.id == maildrop_id)).scalar_one_or_none()
         or 0
@@ -187,12 +239,14 @@ def _changes(
         select(
             *(message.maildrop_id, message.uid, message.home, message.modseq),
             *(message.from_text, message.to_text, message.subject),
-            and_(doc.uid.is_(None), message.folder != Folder.PURGED).label("missing"),
+            and_(doc.uid.is_(None), shown).label("undocumented"),
+            and_(digest.uid.is_(None), shown).label("undigested"),
         )
         .outerjoin(
             schema.search_doc,
             and_(doc.maildrop_id == message.maildrop_id, doc.uid == message.uid),
         )
+        .outerjoin(schema.digest, and_(digest.home == message.home, digest.uid == message.uid))
         .where(
             message.maildrop_id == maildrop_id,
             message.modseq >= after[0],
@@ -234,26 +288,26 @@ def _content(frame: Any) -> bytes:
         return b""
 
 
-def _portions(documents: Sequence[Document]) -> Iterator[list[Document]]:
-    portion: list[Document] = []
+def _portions(found: Sequence[Found]) -> Iterator[list[Found]]:
+    portion: list[Found] = []
     octets = 0
-    for document in documents:
-        if portion and octets + len(document.words) > PORTION_OCTETS:
+    for each in found:
+        if portion and octets + each.octets > PORTION_OCTETS:
             yield portion
             portion, octets = [], 0
-        portion.append(document)
-        octets += len(document.words)
+        portion.append(each)
+        octets += each.octets
     yield portion
 
 
 def _keep(
     backend: Backend,
     maildrop_id: int,
-    documents: Sequence[Document],
+    found: Sequence[Found],
     steps: tuple[int, int],
     connection: Connection,
 ) -> bool:
-    """Documents of messages that are still there, and the follower, from one place to another.
+    """What was found of messages that are still there; the follower, from one place to another.
 
     False, and nothing written, when it is not at the first place any more.
     """
@@ -268,16 +322,29 @@ def _keep(
         connection.execute(
             select(message.uid).where(
                 message.maildrop_id == maildrop_id,
-                message.uid.in_([document.uid for document in documents]),
+                message.uid.in_([each.uid for each in found]),
             )
         ).scalars()
     )
-    wanted = [document for document in documents if document.uid in there]
-    if wanted:
-        remember(connection, backend, wanted)
+    documents = [each.document for each in found if each.document and each.uid in there]
+    if documents:
+        remember(connection, backend, documents)
+    _keep_digests([each.digest for each in found if each.digest and each.uid in there], connection)
     follower = schema.follower
     key = {"maildrop_id": maildrop_id, "name": FOLLOWER}
     moved = connection.execute(update(follower).filter_by(**key).values(modseq=to))
     if not moved.rowcount:
         connection.execute(insert(follower).values(**key, modseq=to))
     return True
+
+
+def _keep_digests(digests: Sequence[dict[str, Any]], connection: Connection) -> None:
+    """Those that are not there: another recipient of the same message may have been faster."""
+    digest = schema.digest.c
+    known = connection.execute(
+        select(digest.home, digest.uid).where(digest.uid.in_([each["uid"] for each in digests]))
+    )
+    there = {(home, uid) for home, uid in known}
+    fresh = [each for each in digests if (each["home"], each["uid"]) not in there]
+    if fresh:
+        connection.execute(insert(schema.digest), fresh)

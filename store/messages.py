@@ -17,9 +17,13 @@ from mail.errors import Failure, MessageDamaged, NoSuchMessage, StorageFull
 from mail.ident import UniqueId
 from store import schema
 from store.bodies import CHUNK_OCTETS, pack, unpack
+from store.changes import Change, Wanted
 from store.database import Database
 from store.delivery import (
+    BY_SMTP,
+    COLLECTED,
     DOTTED,
+    IMPORTED,
     REPEAT,
     STARRED,
     UNREAD,
@@ -143,21 +147,38 @@ class Messages:
 
     async def open(self, maildrop_id: int, uid: UniqueId) -> OpenMessage:
         """Raises NoSuchMessage, MessageDamaged, StorageBusy."""
-        return await self._database.read(partial(_open, self._database, maildrop_id, uid))
+        return await self._database.read(partial(open_message, self._database, maildrop_id, uid))
 
     async def read(self, maildrop_id: int, uid: UniqueId) -> Message:
         """The record without its body. Raises NoSuchMessage."""
         return await self._database.read(partial(_read, maildrop_id, uid))
 
-    async def page(
-        self, maildrop_id: int, folder: Folder, *, before: UniqueId | None = None, limit: int = 50
-    ) -> list[Message]:
-        """At most `limit` messages, newest first, that arrived before `before`."""
-        return await self._database.read(partial(_page, maildrop_id, folder, before, limit))
+    async def change(
+        self, maildrop_id: int, uid: UniqueId, wanted: Wanted, *, version: int | None = None
+    ) -> None:
+        """Changes one message, if it is still of that `version` (its modseq) or None is given.
+
+        What is as wanted already is left alone, whatever its version is.
+        Raises NoSuchMessage, OtherVersion, OverQuota (out of the trash), StorageBusy.
+        """
+        to = wanted.folder
+        change = Change(
+            maildrop_id,
+            uid,
+            wanted,
+            version=version,
+            expires=None if to is None else expiry(to, self._settings, self._clock()),
+            quota_octets=self._settings.quota_octets,
+        )
+        await self._writer.run(change.run, frees=to in (Folder.TRASH, Folder.PURGED))
 
     async def kept_since(self, moment: datetime) -> int:
         """How many messages, counted per maildrop, arrived since then."""
         return await self._database.read(partial(_kept_since, moment))
+
+    async def unread(self, maildrop_id: int) -> int:
+        """How many there are in the inbox."""
+        return await self._database.read(partial(_unread, maildrop_id))
 
     def close(self) -> None:
         self._packers.shutdown()
@@ -172,6 +193,12 @@ def expiry(to: Folder, settings: StoreSettings, now: datetime) -> int | None:
         return microseconds(now + PURGED_FOR)
     return None
 
+
+_ORIGIN = {"smtp": BY_SMTP, "collector": COLLECTED, "import": IMPORTED}
+ORIGINS = {
+    traits: tuple(name for name, bit in _ORIGIN.items() if traits & bit)
+    for traits in range(sum(_ORIGIN.values()) + 1)
+}
 
 _M, _B, _C = schema.message.c, schema.body.c, schema.body_chunk.c
 # fmt: off
@@ -202,6 +229,7 @@ def record(row: Sequence[Any]) -> Message:
         header_size=header_size,
         dotted=bool(traits & DOTTED),
         repeat=bool(traits & REPEAT),
+        origin=ORIGINS[traits & (BY_SMTP | COLLECTED | IMPORTED)],
         folder=Folder(folder),
         expires_at=None if expires_at is None else moment(expires_at),
         unread=bool(flags & UNREAD),
@@ -230,17 +258,6 @@ CHUNK = Prepared(
         _C.home == bindparam("home"), _C.uid == bindparam("uid"), _C.n == bindparam("n")
     )
 )
-PAGE = Prepared(
-    select(*COLUMNS)
-    .where(
-        _M.maildrop_id == bindparam("maildrop"),
-        _M.folder == bindparam("folder"),
-        _M.uid < bindparam("before"),
-    )
-    .order_by(_M.uid.desc())
-    .limit(bindparam("limit"))
-)
-ABOVE_ALL = b"\xff" * 17  # no uid is that high
 
 
 def _read(maildrop_id: int, uid: UniqueId, connection: Connection) -> Message:
@@ -250,7 +267,7 @@ def _read(maildrop_id: int, uid: UniqueId, connection: Connection) -> Message:
     return record(row)
 
 
-def _open(
+def open_message(
     database: Database, maildrop_id: int, uid: UniqueId, connection: Connection
 ) -> OpenMessage:
     row = OPEN.run(connection, {"maildrop": maildrop_id, "uid": uid.octets}).one_or_none()
@@ -274,23 +291,14 @@ def _unpacked(frame: bytes | None, uid: UniqueId, n: int, left: int) -> bytes:
     return unpack(frame, min(left, CHUNK_OCTETS))
 
 
-def _page(
-    maildrop_id: int,
-    folder: Folder,
-    before: UniqueId | None,
-    limit: int,
-    connection: Connection,
-) -> list[Message]:
-    rows = PAGE.run(
-        connection,
-        {
-            "maildrop": maildrop_id,
-            "folder": folder.value,
-            "before": before.octets if before else ABOVE_ALL,
-            "limit": limit,
-        },
+def _unread(maildrop_id: int, connection: Connection) -> int:
+    message = schema.message.c
+    found = select(func.count()).where(
+        message.maildrop_id == maildrop_id,
+        message.folder == Folder.INBOX,
+        message.flags.bitwise_and(UNREAD) != 0,
     )
-    return [record(row) for row in rows]
+    return connection.execute(found).scalar_one()
 
 
 def _kept_since(since: datetime, connection: Connection) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from pathlib import Path
 from typing import TypedDict, overload
@@ -58,11 +58,54 @@ class Account:
     state: AccountState
     maildrop_id: int
     created_at: datetime
+    display_name: str = ""
+    language: str = ""
+    timezone: str = ""
+    must_change: bool = False  # the password, before anything else
+    totp: bool = False  # signs in with a code besides the password
+
+
+class OwnSettings(TypedDict, total=False):
+    """What users say of themselves; what is left out stays as it is."""
+
+    display_name: str
+    language: str
+    timezone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """An account with all that may be told of it to its owner and to an administrator."""
+
+    id: int
+    login: str
+    display_name: str
+    role: Role
+    state: AccountState
+    must_change_password: bool
+    totp: bool
+    quota_octets: int | None  # 0: none; None: as configured
+    used_octets: int
+    messages: int
+    created_at: datetime
+    last_seen_at: datetime | None  # to the hour: when a credential of it was used
+
+
+class ProfileSettings(TypedDict, total=False):
+    """What an administrator may say of an account; what is left out stays as it is."""
+
+    role: Role
+    state: AccountState  # open or disabled
+    must_change_password: bool
+    quota_octets: int | None
 
 
 class CredentialKind(IntEnum):
     PASSWORD = 0
     APP_PASSWORD = 1
+    API_TOKEN = 2
+    RECOVERY_CODE = 3
+    TOTP = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +120,7 @@ class Credential:
     version: int
     kind: CredentialKind = CredentialKind.PASSWORD
     used_at: datetime | None = None  # to the hour
+    ip_allow: tuple[str, ...] = ()  # networks it may be used from; none: any
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +133,64 @@ class AppPassword:
     expires_at: datetime | None
     used_at: datetime | None  # to the hour
     used_ip: str | None
+    ip_allow: tuple[str, ...] = ()  # networks it may be used from; none: any
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """`scopes`: their names in a line. `addresses` None: those of the account, all of them."""
+
+    id: int
+    name: str
+    scopes: str
+    addresses: tuple[str, ...] | None
+    ip_allow: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime | None
+    used_at: datetime | None = None  # to the hour
+    used_ip: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Totp:
+    """`sealed` in the form that `auth` writes. `step`: the last one a code was taken of."""
+
+    id: int
+    sealed: str
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """Somebody who makes an account: by an invitation, as the first administrator (whose address's
+    domain is made too), or because anybody may. `codes`: keyed hashes of recovery codes.
+    """
+
+    login: str
+    secret: str
+    address: Address | None
+    display_name: str
+    codes: tuple[str, ...]
+    invite_id: int | None = None
+    first: bool = False
+
+
+class SessionKind(IntEnum):
+    PAGE = 0
+    LOGIN = 1
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """`key_hash`: of the cookie or refresh token that it is found by. It lasts `life` at most."""
+
+    kind: SessionKind
+    key_hash: bytes
+    peer_ip: str
+    life: timedelta
+    scopes: str
+    device: str = ""
+    data: str = ""  # what a page remembers with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +199,14 @@ class LoginSession:
 
     id: int
     account: Account
+    kind: SessionKind
+    scopes: str
+    device: str
+    peer_ip: str
+    created_at: datetime
+    seen_at: datetime  # to a few minutes
+    expires_at: datetime
+    data: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +217,7 @@ class Domain:
     catch_all: str | None = None  # the login that gets what has no address
     plus: str = "+"  # each character of it ends the name in a sub-address
     alias_of: DomainName | None = None  # whose addresses are its own
+    self_service: bool = False  # users may make addresses in it
 
 
 class DomainSettings(TypedDict, total=False):
@@ -115,6 +226,7 @@ class DomainSettings(TypedDict, total=False):
     catch_all: str | None
     plus: str
     alias_of: DomainName | None
+    self_service: bool
 
 
 class AddressState(IntEnum):
@@ -140,6 +252,25 @@ class AliasSettings(TypedDict, total=False):
     to: tuple[str, ...]
     state: AddressState
     note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """The addresses that reach one account, and of them only `names`, folded, if not None."""
+
+    account: Account
+    names: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """Lets somebody make an account, `uses` times more. Whoever has its secret may."""
+
+    id: int
+    address: Address | None
+    uses: int
+    created_at: datetime
+    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +352,7 @@ class Message:
     header_size: int  # through the blank line
     dotted: bool  # some line starts with "."
     repeat: bool  # of a message that had arrived within a day before it
+    origin: tuple[str, ...]  # smtp, collector, import: how it came, which may be in two ways
     folder: Folder
     expires_at: datetime | None  # in the trash: when it goes for good
     unread: bool
@@ -236,6 +368,15 @@ class Message:
     @property
     def arrived(self) -> datetime:
         return datetime.fromtimestamp(int.from_bytes(self.uid.octets[:6], "big") / 1000, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A message as lists show it; what was not looked into yet, or cannot be, is None."""
+
+    message: Message
+    snippet: str | None
+    attachments: int | None
 
 
 def microseconds(moment: datetime) -> int:

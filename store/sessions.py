@@ -1,23 +1,38 @@
-"""Signed-in sessions: a row per login, read on every request, so that ending one acts at once."""
+"""Signed-in sessions: a row per sign-in, read on every request, so that ending one acts at once.
+
+One lasts as long as its credential is unchanged. What finds it, a cookie or a refresh token, is
+kept as a hash.
+"""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable
+import hmac
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
+from mail.errors import NotFound
 from mail.ident import new_row_id
 from store import schema
 from store.accounts import open_account
 from store.database import Database
-from store.records import Account, Credential, LoginSession, microseconds
+from store.records import (
+    Account,
+    Credential,
+    LoginSession,
+    NewSession,
+    SessionKind,
+    microseconds,
+    moment,
+)
 from store.writer import Writer
 
-LOGIN = 1  # session.kind
+IDLE = timedelta(hours=12)  # without a request, and a page's session has ended
+SEEN_NOTED = timedelta(minutes=5)  # a request within this time of the last one is not written
+DATA_CHARACTERS = 4096
 
 
 class Sessions:
@@ -29,51 +44,187 @@ class Sessions:
         self._clock = clock
 
     async def begin(
-        self, account: Account, credential: Credential, *, peer_ip: str, life: timedelta
+        self, account: Account, credential: Credential, new: NewSession
     ) -> LoginSession:
-        """A session that lasts as long as its credential is unchanged, `life` at most."""
         now = self._clock()
-        session = LoginSession(new_row_id(), account)
-        row = {
-            "id": session.id,
-            "kind": LOGIN,
-            "key_hash": secrets.token_bytes(32),  # nothing finds it yet: there is no refresh token
-            "credential_id": credential.id,
-            "version": credential.version,
-            "peer": peer_ip,
-            "created_at": microseconds(now),
-            "seen_at": microseconds(now),
-            "expires_at": microseconds(now + life),
-        }
-        await self._writer.run(partial(_begin, row))
+        session = LoginSession(
+            new_row_id(),
+            account,
+            new.kind,
+            new.scopes,
+            new.device,
+            new.peer_ip,
+            created_at=now,
+            seen_at=now,
+            expires_at=now + new.life,
+            data=new.data,
+        )
+        await self._writer.run(partial(_begin, session, credential, new.key_hash))
         return session
 
     async def read(self, session_id: int) -> LoginSession | None:
-        """None when it has ended: time, sign-out, a new password, a closed account."""
-        now = microseconds(self._clock())
-        return await self._database.read(partial(_read, session_id, now))
+        """One of a login, by its id. None when it has ended: time, sign-out, a new password, an
+        account that is disabled or closed.
+        """
+        columns = schema.session.c
+        which = (columns.id == session_id, columns.kind == SessionKind.LOGIN)
+        return await self._database.read(partial(_read, which, microseconds(self._clock())))
 
-
-def _begin(row: dict[str, Any], connection: Connection) -> None:
-    # Ended rows go when new ones come: the table stays as small as the number of live ones.
-    connection.execute(
-        delete(schema.session).where(schema.session.c.expires_at < row["created_at"])
-    )
-    connection.execute(insert(schema.session).values(row))
-
-
-def _read(session_id: int, now: int, connection: Connection) -> LoginSession | None:
-    session, credential = schema.session.c, schema.credential.c
-    account_id = connection.execute(
-        select(credential.account_id)
-        .join(schema.session, session.credential_id == credential.id)
-        .where(
-            session.id == session_id,
-            session.version == credential.version,
-            session.expires_at >= now,
+    async def of_cookie(self, key_hash: bytes) -> LoginSession | None:
+        """A page's. None when it has ended, as with `read`, or nobody used it for IDLE."""
+        columns = schema.session.c
+        now = self._clock()
+        which = (
+            columns.key_hash == key_hash,
+            columns.kind == SessionKind.PAGE,
+            columns.seen_at >= microseconds(now - IDLE),
         )
-    ).scalar_one_or_none()
-    if account_id is None:
+        return await self._database.read(partial(_read, which, microseconds(now)))
+
+    async def of_account(self, account: Account) -> list[LoginSession]:
+        """Those that last, the newest first."""
+        return await self._database.read(partial(_all, account, self._clock()))
+
+    async def renew(
+        self, session_id: int, key_hash: bytes, new_hash: bytes, *, life: timedelta
+    ) -> LoginSession | None:
+        """Replaces what finds a login's session, which lasts `life` from now on.
+
+        None when it has ended. Another `key_hash` than the last one given ends it: two have it.
+        """
+        now = self._clock()
+        hashes = (key_hash, new_hash)
+        return await self._writer.run(partial(_renew, session_id, hashes, now=now, life=life))
+
+    async def note_seen(self, session: LoginSession) -> None:
+        """Writes that it was used, when the last time was noted long enough ago."""
+        now = self._clock()
+        if now - session.seen_at >= SEEN_NOTED:
+            await self._writer.run(partial(_change, session.id, {"seen_at": microseconds(now)}))
+
+    async def keep(self, session: LoginSession, data: str) -> None:
+        """What the page remembers with it. Raises ValueError beyond DATA_CHARACTERS."""
+        if len(data) > DATA_CHARACTERS:
+            raise ValueError("more than a session may hold")
+        await self._writer.run(partial(_change, session.id, {"data": data}))
+
+    async def end(self, account: Account, *which: int) -> None:
+        """Those with these ids, or all of the account. Raises NotFound when there is none."""
+        await self._writer.run(partial(_end, account, which), frees=True)
+
+
+def _begin(
+    session: LoginSession, credential: Credential, key_hash: bytes, connection: Connection
+) -> None:
+    columns = schema.session.c
+    now = microseconds(session.created_at)
+    # Ended rows go when new ones come: the table stays as small as the number of live ones.
+    connection.execute(delete(schema.session).where(columns.expires_at < now))
+    if connection.execute(select(columns.id).where(columns.id == session.id)).first():
+        return  # an earlier try whose answer was lost
+    connection.execute(
+        insert(schema.session).values(
+            id=session.id,
+            kind=session.kind,
+            key_hash=key_hash,
+            credential_id=credential.id,
+            version=credential.version,
+            scopes=session.scopes,
+            device=session.device,
+            data=session.data,
+            peer=session.peer_ip,
+            created_at=now,
+            seen_at=now,
+            expires_at=microseconds(session.expires_at),
+        )
+    )
+
+
+_LIVE = (
+    select(schema.session, schema.credential.c.account_id)
+    .join(schema.credential, schema.session.c.credential_id == schema.credential.c.id)
+    .where(schema.session.c.version == schema.credential.c.version)
+)
+
+
+def _read(
+    which: Sequence[ColumnElement[bool]], now: int, connection: Connection
+) -> LoginSession | None:
+    row = connection.execute(_LIVE.where(schema.session.c.expires_at >= now, *which)).one_or_none()
+    if row is None:
         return None
-    account = open_account(account_id, connection)
-    return LoginSession(session_id, account) if account else None
+    account = open_account(row.account_id, connection)
+    return _record(row, account) if account else None
+
+
+def _record(row: Any, account: Account) -> LoginSession:
+    return LoginSession(
+        row.id,
+        account,
+        SessionKind(row.kind),
+        row.scopes,
+        row.device,
+        row.peer,
+        created_at=moment(row.created_at),
+        seen_at=moment(row.seen_at),
+        expires_at=moment(row.expires_at),
+        data=row.data,
+    )
+
+
+def _all(account: Account, now: datetime, connection: Connection) -> list[LoginSession]:
+    session = schema.session.c
+    unused = microseconds(now - IDLE)
+    query = _LIVE.where(
+        schema.credential.c.account_id == account.id,
+        session.expires_at >= microseconds(now),
+        (session.kind == SessionKind.LOGIN) | (session.seen_at >= unused),
+    ).order_by(session.created_at.desc(), session.id)
+    return [_record(row, account) for row in connection.execute(query)]
+
+
+def _renew(
+    session_id: int,
+    hashes: tuple[bytes, bytes],
+    connection: Connection,
+    *,
+    now: datetime,
+    life: timedelta,
+) -> LoginSession | None:
+    given, new = hashes
+    columns = schema.session.c
+    which = (columns.id == session_id, columns.kind == SessionKind.LOGIN)
+    found = _read(which, microseconds(now), connection)
+    if found is None:
+        return None
+    known = connection.execute(select(columns.key_hash).where(*which)).scalar_one()
+    if known == new:
+        return found  # an earlier try whose answer was lost
+    values = {
+        "key_hash": new,
+        "seen_at": microseconds(now),
+        "expires_at": microseconds(now + life),
+    }
+    # The hash again, as two processes may renew at once: one of them does.
+    taken = connection.execute(
+        update(schema.session).where(*which, columns.key_hash == given).values(values)
+    )
+    if not (hmac.compare_digest(known, given) and taken.rowcount):
+        connection.execute(delete(schema.session).where(*which))
+        return None
+    return _read(which, microseconds(now), connection)
+
+
+def _change(session_id: int, values: dict[str, Any], connection: Connection) -> None:
+    connection.execute(
+        update(schema.session).where(schema.session.c.id == session_id).values(values)
+    )
+
+
+def _end(account: Account, which: tuple[int, ...], connection: Connection) -> None:
+    session, credential = schema.session.c, schema.credential.c
+    own = select(credential.id).where(credential.account_id == account.id)
+    chosen = delete(schema.session).where(session.credential_id.in_(own))
+    gone = connection.execute(chosen.where(session.id.in_(which)) if which else chosen)
+    if which and not gone.rowcount:
+        raise NotFound("there is no such session")

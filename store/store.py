@@ -8,22 +8,30 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from sqlalchemy import select
+
+from mail.errors import Failure
 from store.accounts import Accounts
 from store.backup import Saved, Step, save
 from store.condition import Size, size
+from store.content import Content
 from store.credentials import Credentials
 from store.database import Database
 from store.directory import Directory
 from store.domains import Domains
+from store.factors import Factors
 from store.indexer import Indexer
+from store.invites import Invites
 from store.leases import Leases
+from store.listing import Listing
 from store.maildrops import Maildrops
 from store.messages import Messages
 from store.nightly import Nightly
+from store.profiles import Profiles
 from store.records import StoreSettings
-from store.search import Search
 from store.sessions import Sessions
 from store.space import Space
+from store.tokens import ApiTokens
 from store.transfer import Transfers
 from store.upkeep import Calendar, Upkeep, since_boot
 from store.verify import Progress, Report, verify
@@ -51,15 +59,20 @@ class Store:
         self._writer = writer = Writer(database, self._space)
         self.directory = Directory(database, writer, elapsed=elapsed)
         self.accounts = Accounts(database, writer, self.directory, settings, clock=clock)
+        self.profiles = Profiles(database, self.directory, settings, clock=clock)
         self.credentials = Credentials(database, writer, clock=clock)
         self.domains = Domains(database, self.directory, clock=clock)
-        self.search = Search(database)
-        self.indexer = Indexer(database, writer)
         self.messages = Messages(database, writer, settings, space=self._space, clock=clock)
+        self.listing = Listing(database)
+        self.content = Content()
+        self.indexer = Indexer(database, writer, self.content)
         self.messages.fresh = self.indexer.hint
         self.maildrops = Maildrops(database, writer, settings, clock=clock)
         self.windows = Windows(database, writer, settings, self.maildrops, clock=clock)
         self.sessions = Sessions(database, writer, clock=clock)
+        self.tokens = ApiTokens(database, writer, clock=clock)
+        self.factors = Factors(database, writer, clock=clock)
+        self.invites = Invites(database, writer, clock=clock)
         self.leases = Leases(database, writer)
         self.upkeep = Upkeep(
             database,
@@ -89,11 +102,28 @@ class Store:
             now = self._clock()
             return await asyncio.to_thread(save, self._database, folder, now=now, step=step)
 
+    async def writable(self) -> bool:
+        """Whether it can be read, and the last write went well. Writes nothing."""
+        try:
+            await self._database.read(lambda connection: connection.execute(select(1)).one())
+        except Failure:
+            return False
+        return self._writer.is_well
+
+    def short_of_space(self) -> bool:
+        """Whether mail is put off because the disk of a database that is a file is nearly full."""
+        return self._space is not None and self._space.short()
+
+    def queued(self) -> int:
+        """Writes that wait in this process."""
+        return self._writer.queued
+
     async def size(self) -> Size:
         return await self._database.read(partial(size, self._database.backend.path))
 
     def close(self) -> None:
         """Finishes what is queued, then lets go of the database."""
         self.messages.close()
+        self.content.close()
         self._writer.close()
         self._database.close()

@@ -153,6 +153,14 @@ class Writer:
             self._changed.notify()
         return await job.future
 
+    @property
+    def is_well(self) -> bool:
+        return self._sick is None and not self._draining
+
+    @property
+    def queued(self) -> int:
+        return len(self._queue)
+
     def close(self) -> None:
         """Empties the queue, then ends the thread."""
         with self._changed:

@@ -33,6 +33,7 @@ from smtpin.handler import Handler, Intake
 from smtpin.limits import Limits, Shared, misses_allowance, octets_allowance
 from smtpin.server import SmtpServer
 from smtpin.spool import Spool
+from store.listing import Selection
 from store.records import Folder, Role, StoreSettings
 from store.store import Store
 from tests.kit import body_of
@@ -80,7 +81,9 @@ class Front:
     async def _stored(self) -> dict[str, bytes]:
         messages = self.store.messages
         found = {}
-        for message in await messages.page(self._maildrop, Folder.INBOX, limit=100_000):
+        chosen = Selection(frozenset({Folder.INBOX}))
+        page = await self.store.listing.page(self._maildrop, chosen, limit=100_000)
+        for message in (listed.message for listed in page.items):
             opened = await messages.open(self._maildrop, message.uid)
             octets = b"".join([block async for block in opened.blocks()])
             assert len(octets) == message.size

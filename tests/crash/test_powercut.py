@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from store.listing import Selection
 from store.records import Folder
 from tests import powercut_load as load
 from tests.powercut import Kind, Run, Write, trace
@@ -129,7 +130,9 @@ async def look(path: Path) -> Found:
             found.added.add(account.login)
             sizes = {}
             for folder in Folder:
-                messages = await store.messages.page(account.maildrop_id, folder, limit=1000)
+                chosen = Selection(folders=frozenset({folder}))
+                page = await store.listing.page(account.maildrop_id, chosen, limit=1000)
+                messages = [listed.message for listed in page.items]
                 sizes[folder] = [message.size for message in messages]
                 for message in messages:
                     opened = await store.messages.open(account.maildrop_id, message.uid)

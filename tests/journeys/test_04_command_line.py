@@ -40,6 +40,22 @@ def manage(folder: Path) -> None:
     assert taken.returncode == 4
     assert "exists already" in taken.stderr
 
+    shown = succeed("user", "show", "ada", folder=folder)
+    assert "ada, user" in shown
+    assert "ada@example.org" in shown
+    for size, octets in (("2G", 2 * 1024**3), ("none", 0), ("default", None)):
+        told = json.loads(succeed("user", "quota", "ada", size, "--json", folder=folder))
+        assert told["quota"] == octets
+    assert "ada is disabled" in succeed("user", "disable", "ada", folder=folder)
+    assert "disabled" in succeed("user", "show", "ada", folder=folder)
+    assert "ada is open" in succeed("user", "disable", "ada", "--undo", folder=folder)
+    succeed("user", "add", "root", "--admin", folder=folder)
+    last = restante("user", "disable", "root", folder=folder)
+    assert last.returncode == 4
+    assert "the last user who may manage" in last.stderr
+    succeed("domain", "set", "example.org", "--self-service", folder=folder)
+    assert "users make them" in succeed("domain", "show", "example.org", folder=folder)
+
     asked = restante("user", "rm", "ada", folder=folder)  # no terminal, no --yes
     assert asked.returncode == 2
     assert "ada" in succeed("user", "list", folder=folder)
@@ -202,3 +218,14 @@ def test_a_second_server_on_the_same_store_is_refused(folder: Path) -> None:
         refused = restante("serve", folder=folder)
         assert refused.returncode == 3
         assert "in use" in refused.stderr
+
+
+def test_explain_tells_cause_and_cure(folder: Path) -> None:
+    told = succeed("explain", "last-admin", folder=folder)
+    assert "409 last-admin" in told
+    assert "Make another user an administrator first." in told
+    answer = json.loads(succeed("explain", "/problems/last-admin", "--json", folder=folder))
+    assert (answer["slug"], answer["status"]) == ("last-admin", 409)
+    unknown = restante("explain", "lastadmin", folder=folder)
+    assert unknown.returncode == 1
+    assert "last-admin" in unknown.stderr

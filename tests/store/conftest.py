@@ -20,8 +20,9 @@ from store import database as store_database
 from store import schema
 from store.database import revision, steps
 from store.engines import backend
+from store.listing import Selection
 from store.messages import Copy, NewMessage
-from store.records import Role, StoreSettings
+from store.records import Folder, Message, Role, StoreSettings
 from store.store import Store
 from tests.databases import Database
 
@@ -63,6 +64,14 @@ class Filled:
         new = NewMessage(uid, None, content, facts.read(content), copies)
         await self.store.messages.append(new)
         return uid
+
+    async def page(
+        self, maildrop: int, folder: Folder = Folder.INBOX, *, limit: int = 10_000
+    ) -> list[Message]:
+        """The messages of a folder, newest first."""
+        chosen = Selection(folders=frozenset({folder}))
+        page = await self.store.listing.page(maildrop, chosen, limit=limit)
+        return [listed.message for listed in page.items]
 
     async def octets(self, maildrop: int, uid: UniqueId) -> bytes:
         opened = await self.store.messages.open(maildrop, uid)

@@ -1,5 +1,6 @@
 """Accounts, addresses and sessions: what is ended is ended at once."""
 
+import secrets
 from datetime import timedelta
 
 import pytest
@@ -7,10 +8,14 @@ import pytest
 from mail.address import Address, parse_domain
 from mail.errors import InUse, NameTaken, NotFound
 from store.directory import Reach
-from store.records import Role
+from store.records import NewSession, Role, SessionKind
 from tests.store.conftest import Filled
 
 ANN = Address.parse("ann@example.test")
+
+
+def login_session(life: timedelta) -> NewSession:
+    return NewSession(SessionKind.LOGIN, secrets.token_bytes(32), "192.0.2.7", life, "account")
 
 
 async def test_sign_in_by_login_or_by_an_address_in_any_case(filled: Filled) -> None:
@@ -62,12 +67,12 @@ async def test_a_session_ends_with_its_password(filled: Filled) -> None:
     found = await store.accounts.for_sign_in("ann")
     assert found
     hour = timedelta(hours=1)
-    first = await store.sessions.begin(*found, peer_ip="192.0.2.7", life=hour)
+    first = await store.sessions.begin(*found, login_session(hour))
     assert await store.sessions.read(first.id)
     assert await store.sessions.read(first.id + 1) is None
     await store.accounts.set_password("ann", "another hash")
     assert await store.sessions.read(first.id) is None
-    over = await store.sessions.begin(*found, peer_ip="192.0.2.7", life=-hour)
+    over = await store.sessions.begin(*found, login_session(-hour))
     assert await store.sessions.read(over.id) is None
 
 
@@ -76,7 +81,7 @@ async def test_a_closed_account_is_gone_but_not_its_mail(filled: Filled) -> None
     uid = await filled.keep(b"Subject: last\r\n\r\n")
     found = await store.accounts.for_sign_in("ann")
     assert found
-    session = await store.sessions.begin(*found, peer_ip="192.0.2.7", life=timedelta(hours=1))
+    session = await store.sessions.begin(*found, login_session(timedelta(hours=1)))
     await store.accounts.close("ann")
     assert await store.accounts.for_sign_in("ann") is None
     assert await store.accounts.for_sign_in("ann@example.test") is None

@@ -21,7 +21,7 @@ from mail.errors import OutcomeUnknown, StorageBusy
 from mail.ident import UniqueId
 from store import database as store_database
 from store import schema
-from store.records import Folder, Usage
+from store.records import Usage
 from store.writer import Writer
 from tests.commit_proxy import Cut, at_random, commit_proxy
 from tests.databases import Database
@@ -156,7 +156,7 @@ def _content(number: int) -> bytes:
 
 async def _compare(filled: Filled, sent: list[Sent]) -> None:
     for maildrop in (filled.ann, filled.eve):
-        page = await filled.store.messages.page(maildrop, Folder.INBOX, limit=2 * DELIVERIES)
+        page = await filled.page(maildrop)
         there = {int(message.subject): message for message in page}
         assert len(there) == len(page)  # nothing twice, be it under another id
         mine = [each for each in sent if maildrop in each.drops]

@@ -338,7 +338,7 @@ async def test_each_change_raises_the_row_in_its_own_transaction(filled: Filled)
         domains.change_address(address("ann@example.org"), state=AddressState.CLOSED),
         domains.remove_address(address("ann@example.org")),
         domains.remove(new, force=False),
-        accounts.add("root", "hash", role=Role.ADMIN),
+        accounts.add("root", "hash", role=Role.USER),
         accounts.close("root"),
     ):
         await change

@@ -13,7 +13,7 @@ from mail.ident import UniqueId
 from mail.lines import canonical
 from store.bodies import CHUNK_OCTETS
 from store.delivery import KEYS_AT_ONCE
-from store.records import Folder, Role, Usage
+from store.records import Role, Usage
 from tests.store.aged import aged_store
 from tests.store.conftest import PREFIX, QUOTA, Filled, fill, now
 
@@ -116,15 +116,6 @@ async def test_one_over_quota_does_not_disturb_its_batch(filled: Filled) -> None
     kept = [outcome for outcome in outcomes if isinstance(outcome, UniqueId)]
     entries = (await filled.store.maildrops.snapshot(filled.ann)).entries
     assert {entry.uid for entry in entries} == set(kept)
-
-
-async def test_a_page_is_newest_first_and_goes_on_where_it_ended(filled: Filled) -> None:
-    uids = sorted([await filled.keep(HEADER) for _ in range(7)], reverse=True)
-    page = filled.store.messages.page
-    first = [m.uid for m in await page(filled.ann, Folder.INBOX, limit=3)]
-    await filled.keep(HEADER)  # what comes in between is on no later page
-    second = [m.uid for m in await page(filled.ann, Folder.INBOX, before=first[-1], limit=10)]
-    assert first + second == uids
 
 
 async def test_facts_are_kept_with_the_message(filled: Filled) -> None:

@@ -74,7 +74,7 @@ async def write(
 
 
 async def contents(filled: Filled, maildrop: int) -> list[bytes]:
-    found = await filled.store.messages.page(maildrop, Folder.INBOX, limit=10_000)
+    found = await filled.page(maildrop)
     return sorted([await filled.octets(maildrop, message.uid) for message in found])
 
 
@@ -103,7 +103,7 @@ async def test_octets_survive_the_way_out_and_in(
     unfit = 0
     assert (imported.taken, imported.there, imported.unfit) == (len(ODD), 0, unfit)
     assert await contents(filled, filled.eve) == there
-    for each in await filled.store.messages.page(filled.eve, Folder.INBOX, limit=100):
+    for each in await filled.page(filled.eve):
         octets = await filled.octets(filled.eve, each.uid)
         blank = octets.find(b"\r\n\r\n")
         assert each.size == len(octets)
@@ -170,7 +170,7 @@ async def test_what_was_deleted_does_not_come_back_unless_it_is_gone_for_good(
     path = tmp_path / "in.mbox"
     path.write_bytes(mbox(HEADER + b"\r\none\r\n", HEADER + b"\r\ntwo\r\n"))
     await bring(filled, path)
-    one, _ = await filled.store.messages.page(filled.ann, Folder.INBOX)
+    one, _ = await filled.page(filled.ann)
     await filled.store.maildrops.remove(filled.ann, [one.uid])
     assert (await bring(filled, path)).taken == 0
     # As final removal leaves it until the sweep.
@@ -210,7 +210,7 @@ async def test_the_moment_of_arrival_is_that_of_long_ago(filled: Filled, tmp_pat
     path = tmp_path / "in.mbox"
     path.write_bytes(mbox(trace + HEADER + b"\r\n", HEADER + b"\r\n", future))
     await bring(filled, path)
-    found = await filled.store.messages.page(filled.ann, Folder.INBOX)
+    found = await filled.page(filled.ann)
     assert [each.arrived for each in found] == [
         datetime(2015, 1, 2, 2, 4, 5, tzinfo=UTC),
         datetime(2015, 1, 1, 12, tzinfo=UTC),  # of the line between messages
@@ -315,7 +315,7 @@ async def test_flags_of_a_maildir(filled: Filled, tmp_path: Path) -> None:
     (root / "tmp" / "half").write_bytes(b"Subject: half")
     imported = await bring(filled, root, Format.MAILDIR)
     assert imported.taken == 4
-    found = await filled.store.messages.page(filled.ann, Folder.INBOX)
+    found = await filled.page(filled.ann)
     flags = {each.subject: (each.unread, each.starred) for each in found}
     assert flags == {
         names[0]: (True, False),
@@ -328,7 +328,7 @@ async def test_flags_of_a_maildir(filled: Filled, tmp_path: Path) -> None:
     await write(filled, tmp_path / "out", Format.MAILDIR)
     again = await bring(filled, tmp_path / "out", Format.MAILDIR, maildrop=filled.eve)
     assert again.taken == 4
-    there = await filled.store.messages.page(filled.eve, Folder.INBOX)
+    there = await filled.page(filled.eve)
     assert {each.subject: (each.unread, each.starred) for each in there} == flags
 
 

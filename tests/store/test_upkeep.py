@@ -14,7 +14,7 @@ from mail.ident import UniqueId
 from store.database import Database
 from store.leases import Leases
 from store.messages import PURGED_FOR
-from store.records import Credential, Folder, Usage
+from store.records import Credential, Folder, NewSession, SessionKind, Usage
 from store.removal import BODY_GRACE, REMOVED_AT_ONCE, TOMBSTONES_KEPT
 from store.upkeep import Calendar, Upkeep
 from store.verify import verify
@@ -244,7 +244,11 @@ async def test_ended_sessions_go(aged: Aged) -> None:
     account = await aged.store.accounts.get("ann")
     for hours in (1, 3):
         await aged.store.sessions.begin(
-            account, Credential(1, "", 1), peer_ip="127.0.0.1", life=timedelta(hours=hours)
+            account,
+            Credential(1, "", 1),
+            NewSession(
+                SessionKind.LOGIN, bytes([hours]) * 32, "127.0.0.1", timedelta(hours=hours), ""
+            ),
         )
     aged.time.goes_by(hours=2)
     await aged.store.upkeep.run_once()

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from api import manual
 from pop3d.commands import TABLE, markdown
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,3 +33,11 @@ def test_files_that_the_protocols_name_exist() -> None:
     page = (ROOT / "docs/protocols.md").read_text()
     for path in re.findall(r"\b[a-z0-9]+/\w+\.py\b", page):
         assert (ROOT / path).exists(), path
+
+
+def test_the_tables_of_the_api_are_those_of_the_code() -> None:
+    """To write them: python -c "from api import manual; print(manual.markdown())"."""
+    page = (ROOT / "docs/api.md").read_text()
+    _, _, rest = page.partition("<!-- operations -->\n")
+    shown, _, _ = rest.partition("<!-- /operations -->")
+    assert shown.strip() == manual.markdown().strip()

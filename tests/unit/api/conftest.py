@@ -16,40 +16,72 @@ import structlog
 import uvloop
 
 from api.app import ApiServer
-from api.call import ApiParts
+from api.call import ApiParts, Facts, Setting
 from auth.login import Login
 from auth.passwords import Passwords
+from auth.second_factor import SecondFactor
 from auth.tokens import Tokens
+from auth.vault import Vault
 from intake.deliver import Arrival, deliver
 from intake.recipients import resolve
 from mail.address import Address, parse_domain
 from net.limits import Connections, Failures
 from net.listen import Endpoint, bind
+from net.metrics import CONNECTIONS, QUEUE, Gauges, Metrics
+from net.rates import Rates
 from store.records import Account, Role, StoreSettings
 from store.store import Store
 
 HOSTNAME = "mail.example.org"
 SECRET = "correct horse battery"
 KEY = bytes(range(32))
+SECRETS_KEY = bytes(32)
 WAIT_S = 20  # longer than anything here takes; a test that waits so long has failed
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Every test of this folder that waits runs on both event loops."""
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    """As the server. The transports are tried on both event loops in the folders of the protocols."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 def now() -> datetime:
     return datetime.now(UTC)
 
 
+class House:
+    """What the API is told of a server here. `missing` is not ready."""
+
+    def __init__(self) -> None:
+        self.metrics = Metrics()
+        self.missing = ""
+
+    def facts(self) -> Facts:
+        return Facts(
+            version="1.2.3",
+            started_at=now(),
+            listeners={"smtp": ["127.0.0.1:2525"]},
+            certificates=[("5A:1C", 90)],
+            store_url="sqlite:///restante.db",
+            free_octets=1000,
+        )
+
+    def settings(self) -> list[Setting]:
+        return [Setting("smtp.listen", ["[::]:25"], "file", [], "Where mail comes in.", "a list")]
+
+    async def readiness(self) -> dict[str, bool]:
+        return {part: part != self.missing for part in ("listeners", "store", "space")}
+
+    async def gauges(self) -> Gauges:
+        return {QUEUE: {"": 3}, CONNECTIONS: {"smtp": 1, "http": 2}}
+
+
 class Api:
     """`start` may be called with parts of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, url: str = "") -> None:
         self.file = folder / "restante.db"
         settings = StoreSettings(
-            url=f"sqlite:///{self.file}", quota_octets=0, trash_days=30, max_listed=10_000
+            url=url or f"sqlite:///{self.file}", quota_octets=0, trash_days=30, max_listed=10_000
         )
         self.store = Store(settings, clock=now)
         self.passwords = Passwords(cost=4)
@@ -59,14 +91,19 @@ class Api:
                 self.store,
                 self.passwords,
                 Failures(clock=monotonic),
-                key=bytes(32),
+                key=SECRETS_KEY,
                 clock=monotonic,
             ),
-            tokens=Tokens(KEY, issuer=HOSTNAME, clock=now),
+            passwords=self.passwords,
+            second=SecondFactor(self.store, Vault(KEY), issuer=HOSTNAME, clock=now),
+            house=House(),
+            tokens=Tokens((KEY,), issuer=HOSTNAME, clock=now),
             key=KEY,
+            secrets_key=SECRETS_KEY,
             hostname=HOSTNAME,
             clock=now,
             connections=Connections(total=500, per_client=30, clock=monotonic),
+            rates=Rates({}, clock=monotonic),
         )
         self.server: ApiServer | None = None
         self._sessions: list[aiohttp.ClientSession] = []
@@ -86,12 +123,12 @@ class Api:
         self.store.close()
         self.passwords.close()
 
-    async def add_user(self, login: str, address: str) -> Account:
+    async def add_user(self, login: str, address: str | None, *, role: Role = Role.USER) -> Account:
         return await self.store.accounts.add(
             login,
             await self.passwords.hash(SECRET),
-            role=Role.USER,
-            address=Address.parse(address),
+            role=role,
+            address=Address.parse(address) if address else None,
         )
 
     def client(self, token: str | None = None) -> aiohttp.ClientSession:

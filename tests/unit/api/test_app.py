@@ -124,9 +124,11 @@ async def test_health_touches_nothing(api: Api) -> None:
         assert await answer.text() == "ok"
 
 
-async def test_the_greeting_tells_the_name(api: Api) -> None:
+async def test_the_greeting_tells_what_can_be_done(api: Api) -> None:
     async with api.client().get("/api/") as answer:
-        assert await answer.json() == {"name": "Restante"}
+        told = await answer.json()
+    assert {"mail:read", "account", "admin:write", "metrics"} <= set(told.pop("scopes"))
+    assert told == {"name": "Restante", "registration": "invite", "setup_needed": True}
 
 
 async def test_a_fault_of_ours_is_told_without_detail(api: Api, log: Log) -> None:

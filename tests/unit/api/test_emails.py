@@ -3,16 +3,12 @@
 import asyncio
 import re
 from contextlib import suppress
-from typing import Any
 
 import aiohttp
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from yarl import URL
 
 from api.call import HttpLimits
-from api.emails import mailboxes
 from mail.ident import UniqueId
 from tests.unit.api.conftest import WAIT_S, Api, Log, problem
 
@@ -51,18 +47,34 @@ async def test_a_row_has_these_members(api: Api) -> None:
         ],
         "delivered_to": ["ann@example.org"],
         "subject": "Grüße",
+        "snippet": None,
+        "attachment_count": None,
         "origin": ["smtp"],
+        "repeat": False,
     }
+    await api.store.indexer.catch_up()
+    async with client.get("/api/emails") as answer:
+        (row,) = (await answer.json())["items"]
+    assert (row["snippet"], row["attachment_count"]) == (".one two", 0)
 
 
 async def test_an_email_has_more(api: Api) -> None:
     uid = await api.deliver(CONTENT)
+    await api.store.indexer.catch_up()
     client = await api.signed_in()
     async with client.get("/api/emails") as answer:
         (row,) = (await answer.json())["items"]
     async with client.get(f"/api/emails/{uid}") as answer:
         email = await answer.json()
-    assert email == row | {"date": "2026-05-01T10:00:00Z", "message_id": "<1@example.net>"}
+    assert email == row | {
+        "date": "2026-05-01T10:00:00Z",
+        "message_id": "<1@example.net>",
+        "cc": [],
+        "reply_to": [],
+        "body": {"text": ".one\ntwo\n", "html": None},
+        "attachments": [],
+        "limit": None,
+    }
 
 
 async def test_what_a_header_does_not_say_is_null_or_empty(api: Api) -> None:
@@ -150,7 +162,7 @@ async def test_a_cursor_is_good_for_its_own_list_only(api: Api) -> None:
         ("limit=", "limit: must be a whole number"),
         ("limit=%D9%A5", "limit: must be a whole number"),
         ("limit=5&limit=5", "limit: given more than once"),
-        ("folder=Inbox", "folder: input should be 'inbox', 'archive' or 'trash'"),
+        ("folder=Inbox", "folder: input should be 'inbox', 'archive', 'trash', 'held' or 'all'"),
         ("foldr=inbox", 'foldr: not known; did you mean "folder"?'),
     ],
 )
@@ -206,11 +218,13 @@ async def test_header_fields_come_in_order_and_as_stored(api: Api) -> None:
         fields = (await answer.json())["headers"]
     assert [field["name"] for field in fields[:3]] == ["Return-Path", "Delivered-To", "Received"]
     assert fields[3:] == [
-        {"name": "X-One", "raw": " 1"},
-        {"name": "x-two", "raw": "a\r\n\tb"},
-        {"name": "", "raw": "no field"},
-        {"name": "X-One", "raw": "\ufffd"},
+        {"name": "X-One", "value": "1", "raw": " 1"},
+        {"name": "x-two", "value": "a b", "raw": "a\r\n\tb"},
+        {"name": "", "value": "no field", "raw": "no field"},
+        {"name": "X-One", "value": "\u00ff", "raw": "\ufffd"},
     ]
+    async with client.get(f"/api/emails/{uid}/headers") as answer:
+        assert (await answer.json()) == {"items": fields, "next": None, "prev": None}
 
 
 async def test_a_header_without_end_is_read_to_its_limit(api: Api) -> None:
@@ -233,7 +247,7 @@ async def test_raw_is_what_was_stored(api: Api, content: bytes) -> None:
     assert octets.endswith(content)
     assert head["Content-Type"] == "message/rfc822"
     assert head["Content-Length"] == str(size) == str(len(octets))
-    assert head["Accept-Ranges"] == "none"
+    assert head["Accept-Ranges"] == "bytes"
     assert head["Content-Disposition"] == f'attachment; filename="{uid}.eml"'
     async with client.head(f"/api/emails/{uid}/raw") as answer:
         assert (answer.status, await answer.read()) == (200, b"")
@@ -314,33 +328,3 @@ async def test_a_slow_reader_is_not(idle: Api, log: Log) -> None:
                 await asyncio.Event().wait()
     assert "cut" not in await log.line(path="/api/emails/{id}/raw")
     writer.close()
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("", []),
-        ("a@x.org", [("", "a@x.org")]),
-        ("Ann <a@x.org>", [("Ann", "a@x.org")]),
-        ("<a@x.org>", [("", "a@x.org")]),
-        ('"Doe, Jane" <j@x.org>, b@x.org', [("Doe, Jane", "j@x.org"), ("", "b@x.org")]),
-        ("Doe, Jane <j@x.org>", [("Doe, Jane", "j@x.org")]),
-        (r'"J \"Q\" D" <j@x.org>', [('J "Q" D', "j@x.org")]),
-        ("Friends: a@x.org, B <b@x.org>;", [("", "a@x.org"), ("B", "b@x.org")]),
-        ("undisclosed-recipients:;", []),
-        ("undisclosed-recipients:; Bob <b@x.org>", [("Bob", "b@x.org")]),
-        ("a@x.org (Ann)", [("", "a@x.org")]),
-        ("Bob <b@x.o", []),
-        ('"Bob <b@x.org>', [("Bob", "b@x.org")]),
-        ("a@[IPv6:2001:db8::1]", [("", "a@[IPv6:2001:db8::1]")]),
-        ("grüße@bücher.example", [("", "grüße@bücher.example")]),
-    ],
-)
-def test_mailboxes_are_told_as_far_as_they_can(text: str, expected: list[Any]) -> None:
-    assert [(found.name, found.address) for found in mailboxes(text)] == expected
-
-
-@given(st.text(alphabet='ab@.,;:<>"\\() ', max_size=500))
-def test_no_text_is_too_odd_for_mailboxes(text: str) -> None:
-    for found in mailboxes(text):
-        assert found.address

@@ -18,14 +18,23 @@ async def test_login_or_own_address_and_password_give_a_token(api: Api, name: st
         assert "Set-Cookie" not in answer.headers
         given = await answer.json()
     token = given.pop("access_token")
+    assert given.pop("refresh_token")
+    del given["user"]["last_seen_at"]  # it may be known by now
     created_at = account.created_at.isoformat().replace("+00:00", "Z")
     assert given == {
         "token_type": "Bearer",
         "expires_in": 3600,
+        "refresh_expires_in": 30 * 24 * 3600,
         "user": {
             "id": row_id_text(account.id),
             "login": "ann",
+            "display_name": "",
             "role": "user",
+            "disabled": False,
+            "must_change_password": False,
+            "totp": False,
+            "quota": None,
+            "used": 0,
             "created_at": created_at,
         },
     }

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from api.call import HttpLimits
 from api.problems import Problem
 from api.security import seal, unseal
-from auth.tokens import AUDIENCE
+from auth.tokens import AUDIENCE, key_id
+from mail.ident import row_id_text
 from tests.unit.api.conftest import HOSTNAME, KEY, SECRET, Api, Log, now, problem
 
 LOGIN = "/api/auth/login"
@@ -82,7 +83,7 @@ async def forged(api: Api, **changes: Any) -> str:
     claims = jwt.decode(await api.token("ann"), options={"verify_signature": False})
     claims |= changes
     claims = {name: value for name, value in claims.items() if value is not None}
-    return jwt.encode(claims, KEY, algorithm="HS256")
+    return jwt.encode(claims, KEY, algorithm="HS256", headers={"kid": key_id(KEY)})
 
 
 async def test_only_a_token_of_ours_opens_the_door(api: Api) -> None:
@@ -99,20 +100,23 @@ async def test_only_a_token_of_ours_opens_the_door(api: Api) -> None:
         await forged(api, aud="another"),
         await forged(api, iss="another"),
         await forged(api, sid="0" * 11),
+        await forged(api, sub=row_id_text((await api.store.accounts.get("bob")).id)),
+        await forged(api, scope="mail:read everything"),
         await forged(api, sid=None),
         await forged(api, exp=None),
         await forged(api, exp=now() - timedelta(seconds=60)),
         "\u00e9",
     ]
+    client = api.client()
     for value in [*(f"Bearer {token}" for token in bad), f"Basic {good}", good, "Bearer"]:
         headers = {"Authorization": value}
-        async with api.client().get("/api/emails", headers=headers) as answer:
+        async with client.get("/api/emails", headers=headers) as answer:
             await problem(answer, 401, "not-signed-in")
             assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-    async with api.client().get("/api/emails") as answer:
+    async with client.get("/api/emails") as answer:
         await problem(answer, 401, "not-signed-in")
     for value in (f"bearer {good}", f"Bearer  {good}", f"Bearer {await forged(api, aud=AUDIENCE)}"):
-        async with api.client().get("/api/emails", headers={"Authorization": value}) as answer:
+        async with client.get("/api/emails", headers={"Authorization": value}) as answer:
             assert answer.status == 200
 
 

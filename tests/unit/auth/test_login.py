@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from auth import app_passwords
+from auth import app_passwords, codes
 from auth.login import REMEMBERED_S, SLOWEST_FAILURE_S, Login
 from auth.passwords import Passwords
 from mail.address import Address, parse_domain
-from mail.errors import BadCredentials, TooMany
+from mail.errors import BadCredentials, CodeNeeded, TooMany
 from net.limits import FAILURES_FORGOTTEN_S, Failures, Peer
-from store.records import Role, StoreSettings
+from store.records import Account, Role, StoreSettings
 from store.store import Store
 
 PEER = Peer("192.0.2.1", 4000)  # of a network that no limit per client counts
@@ -41,6 +41,11 @@ class Counting(Passwords):
     def __init__(self) -> None:
         super().__init__(cost=4)
         self.checks = 0
+        self.hashes = 0
+
+    async def hash(self, secret: str) -> str:
+        self.hashes += 1
+        return await super().hash(secret)
 
     async def check(self, secret: str, kept: str | None) -> bool:
         self.checks += 1
@@ -336,3 +341,50 @@ async def test_a_device_that_nobody_told_the_new_password_shuts_nobody_out(desk:
     tries = [desk.signs_in("Ann.Lee@example.org", "the old one", peer=house) for _ in range(20)]
     assert not any(await asyncio.gather(*tries))
     assert await desk.signs_in(peer=house)
+
+
+async def test_recovery_costs_as_much_for_an_unknown_user(desk: Desk) -> None:
+    account = await desk.store.accounts.get("ann")
+    shown, kept = codes.recovery_codes(KEY)
+    await desk.store.factors.replace_codes(account, kept)
+    work = set()
+    for user, code in (("ann", "0" * 15), ("ann", "x"), ("nobody", shown[0]), ("a@b.example", "")):
+        before = desk.passwords.hashes
+        with pytest.raises(BadCredentials, match="wrong user name or password"):
+            await desk.login.recover(user, code, "another secret", PEER)
+        work.add(desk.passwords.hashes - before)
+    assert work == {1}
+    assert await desk.login.recover("ann", shown[0], "another secret", PEER) == 9
+    assert await desk.signs_in(secret="another secret")
+
+
+async def test_with_a_second_factor_the_password_opens_no_mail(desk: Desk) -> None:
+    account = await desk.store.accounts.get("ann")
+    assert await desk.signs_in(mail_app=True)
+    await desk.store.factors.start_totp(account, "sealed", 7)
+    assert await desk.signs_in(mail_app=True)  # it waits for its first code
+    waiting = await desk.store.factors.totp(account, waiting=True)
+    assert waiting
+    await desk.store.factors.take_step(waiting, 1)
+    assert not await desk.signs_in(mail_app=True)
+    secret = app_passwords.generate()
+    keyed = app_passwords.keyed(secret, KEY)
+    assert keyed
+    await desk.store.credentials.add_app_password(
+        account, "phone", keyed, ip_allow=["192.0.2.0/24"]
+    )
+    assert await desk.signs_in(secret=secret, mail_app=True)
+    elsewhere = Peer("198.51.100.1", 4000)
+    assert not await desk.signs_in(secret=secret, mail_app=True, peer=elsewhere)
+    with pytest.raises(CodeNeeded):
+        await desk.login.check("ann", SECRET, PEER)
+    for right in (False, True):
+
+        async def shown(_account: Account, *, right: bool = right) -> bool:
+            return right
+
+        if right:
+            await desk.login.check("ann", SECRET, PEER, second=shown)
+        else:
+            with pytest.raises(BadCredentials):
+                await desk.login.check("ann", SECRET, PEER, second=shown)

@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from net.limits import Connections, Failures, Peer, Refused
+from net.metrics import MAIL_REFUSED, Metrics
+from net.rates import Rates, Taken
 from server.anvil import Book, Line
 from server.counters import Counters
 
@@ -31,6 +33,8 @@ def counters(total: int = TOTAL, per_client: int | None = None) -> Counters:
         pop3_strangers=limiter(),
         http=limiter(),
         sign_ins=Failures(clock=lambda: 1000),
+        rates=Rates({"auth": 2}, clock=lambda: 1000),
+        metrics=Metrics(),
     )
 
 
@@ -92,13 +96,39 @@ async def test_what_one_worker_lets_in_counts_for_the_other() -> None:
 async def test_a_refusal_is_told_as_it_was_made() -> None:
     parent = Parent()
     limiter = Connections(total=9, per_minute=1, clock=lambda: 1000)
-    parent.kept = Counters(limiter, limiter, limiter, limiter, parent.kept.sign_ins)
+    parent.kept = replace(parent.kept, http=limiter)
     async with parent.worker() as line:
         asked = line.counters().http
         assert await asked.admit(ANN) is None
         told = Refused("too many new connections from your address", 60)
         assert await asked.admit(ANN) == told
         assert await asked.admit(ANN) == Refused(told.reason, 60, silent=True)
+
+
+async def test_rates_are_those_of_all_workers_together() -> None:
+    parent = Parent()
+    async with parent.worker() as first, parent.worker() as second:
+        one, other = first.counters().rates, second.counters().rates
+        assert await one.take("auth", "192.0.2.1") == Taken(2, 1, 900, 0)
+        assert await other.take("auth", "192.0.2.1") == Taken(2, 0, 900, 0)
+        assert await one.take("auth", "192.0.2.1") == Taken(2, 0, 900, 900)
+        assert await one.take("none such", "192.0.2.1") is None
+        await other.give_back("auth", "192.0.2.1")
+        assert await one.look("auth", "192.0.2.1") == Taken(2, 1, 900, 0)
+        await other.clear("192.0.2.1")
+        assert await one.look("auth", "192.0.2.1") == Taken(2, 2, 900, 0)
+
+
+async def test_what_workers_count_is_counted_together() -> None:
+    parent = Parent()
+    async with parent.worker() as first, parent.worker() as second:
+        for line in (first, second, second):
+            line.counters().metrics.add(MAIL_REFUSED, "OverQuota", by=2)
+        found = await second.counters().metrics.read()
+        while ("restante_mail_refused_total", "OverQuota", 6) not in found:
+            found = await second.counters().metrics.read()
+        assert await first.counters().smtp.admit(ANN) is None
+        assert await second.counters().smtp.count() == 1
 
 
 async def test_a_worker_that_ends_gives_back_all_it_held() -> None:

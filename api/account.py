@@ -1,0 +1,293 @@
+"""One's own account: who one is, its password and second factor, its sessions and credentials."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api import models_auth as models
+from api.call import Call, Door, Reply
+from api.models import Query
+from api.problems import Problem
+from api.users import detail
+from auth import app_passwords, codes
+from auth.scopes import Scope, line, of_line
+from mail.errors import BadCredentials
+from mail.ident import new_row_id, parse_row_id, row_id_text
+from net.limits import Peer
+from store.records import ApiToken, AppPassword, LoginSession, OwnSettings, SessionKind
+
+APP_PASSWORD_SCOPES = frozenset({Scope.ACCOUNT, Scope.MAIL_READ, Scope.MAIL_DELETE})
+
+
+async def me(call: Call[Query, None]) -> Reply:
+    """GET /api/me: who one is, and what the credential may be used for."""
+    return Reply(await _me(call), versioned=True)
+
+
+async def change_me(call: Call[Query, models.OwnChange]) -> Reply:
+    """PUT /api/me: what is given is changed."""
+    given = {name: value or "" for name, value in call.body.model_dump(exclude_unset=True).items()}
+    await call.parts.store.accounts.change(call.account, OwnSettings(**given))  # type: ignore[typeddict-item]
+    return Reply(await _me(call), versioned=True)
+
+
+async def _me(call: Call[Any, Any]) -> models.Me:
+    store, account = call.parts.store, call.account
+    account = await store.accounts.get(account.login)
+    user = detail(await store.profiles.get(account.id))
+    told: dict[str, Any] = {}
+    if call.who.addresses is None:
+        told["unread"] = await store.messages.unread(account.maildrop_id)
+    return models.Me(
+        **user.model_dump(),
+        **told,
+        language=account.language,
+        timezone=account.timezone,
+        scopes=line(call.who.scopes).split(),
+        addresses=await _addresses(call),
+    )
+
+
+async def _addresses(call: Call[Any, Any]) -> list[str]:
+    limit = call.who.addresses
+    found = await call.parts.store.domains.addresses(call.account.login)
+    return [
+        str(each.address) for each in found if limit is None or str(each.address.folded) in limit
+    ]
+
+
+async def client_config(call: Call[models.CardQuery, None]) -> Reply:
+    """GET /api/me/client-config: what a mail app is set up with."""
+    card = await _card(call)
+    if call.query.format == "json":
+        return Reply(card)
+    incoming = card.incoming
+    text = (
+        f"Incoming mail   POP3\nServer          {incoming.host}\nPort            {incoming.port}\n"
+        f"Security        {incoming.security}\nAuthentication  {incoming.authentication}\n"
+        f"User name       {incoming.username}\n"
+        f"Addresses       {', '.join(card.addresses) or 'none yet'}\n"
+    )
+    return Reply(text.encode(), content_type="text/plain; charset=utf-8")
+
+
+async def _card(call: Call[Any, Any]) -> models.Card:
+    incoming = models.Incoming(
+        protocol="pop3",
+        host=call.parts.hostname,
+        port=call.parts.site.pop3_port,
+        security="SSL/TLS",
+        authentication="normal password",
+        username=call.account.login,
+    )
+    return models.Card(addresses=await _addresses(call), incoming=incoming)
+
+
+async def change_password(call: Call[Query, models.ChangePassword]) -> Reply:
+    """POST /api/auth/password: the other sessions end."""
+    body, parts, session = call.body, call.parts, call.who.session
+    await parts.login.confirm(call.account, body.current.get_secret_value(), call.peer)
+    new = body.new.get_secret_value()
+    addresses = await _addresses(call)
+    domains = {address.rpartition("@")[2] for address in addresses}
+    await parts.passwords.refuse_weak(new, call.account.login, *addresses, *domains)
+    await parts.store.factors.change_password(
+        call.account, await parts.passwords.hash(new), keep=session.id if session else None
+    )
+    return Reply(None)
+
+
+async def new_codes(call: Call[Query, models.Current]) -> Reply:
+    """POST /api/auth/recovery-codes: ten new ones; the old ones are good for nothing now."""
+    parts = call.parts
+    await parts.login.confirm(call.account, call.body.current.get_secret_value(), call.peer)
+    shown, hashed = codes.recovery_codes(parts.secrets_key)
+    await parts.store.factors.replace_codes(call.account, hashed)
+    return Reply(models.RecoveryCodes(recovery_codes=shown), status=201)
+
+
+async def start_totp(call: Call[Query, models.Current]) -> models.TotpSecret:
+    """POST /api/auth/totp: a secret for an app; its first code puts it in force."""
+    parts = call.parts
+    await parts.login.confirm(call.account, call.body.current.get_secret_value(), call.peer)
+    secret, uri = await parts.second.start(call.account)
+    return models.TotpSecret(secret=secret, uri=uri)
+
+
+async def change_totp(call: Call[Query, models.TotpChange]) -> Reply:
+    """PUT /api/auth/totp: on with a code, off with the password."""
+    body, parts, account = call.body, call.parts, call.account
+    proof = body.code if body.enabled else body.current
+    if proof is None:
+        pointer = "/code" if body.enabled else "/current"
+        raise Problem("invalid-body", errors=[(pointer, "field required")])
+    text = proof.get_secret_value()
+    if not body.enabled:
+        await parts.login.confirm(account, text, call.peer)
+        await parts.store.factors.end_totp(account)
+        return Reply(None)
+
+    async def prove() -> bool | None:
+        return await parts.second.turn_on(account, text) or None
+
+    try:
+        await parts.login.attempt(account.login, text, call.peer, prove)
+    except BadCredentials:
+        raise Problem("bad-credentials", "The code is wrong, or there is no secret yet.") from None
+    return Reply(None)
+
+
+async def sessions(call: Call[Query, None]) -> models.Sessions:
+    """GET /api/sessions: those of pages and of programs, the newest first."""
+    found = await call.parts.store.sessions.of_account(call.account)
+    here = call.who.session.id if call.who.session else None
+    rows = [_session(each, current=each.id == here) for each in found]
+    return models.Sessions(items=rows, next=None, prev=None)
+
+
+def _session(session: LoginSession, *, current: bool) -> models.SessionRow:
+    return models.SessionRow(
+        id=row_id_text(session.id),
+        kind="page" if session.kind is SessionKind.PAGE else "login",
+        device=session.device,
+        ip=session.peer_ip,
+        created_at=session.created_at,
+        last_seen_at=session.seen_at,
+        current=current,
+    )
+
+
+async def end_session(call: Call[Query, None]) -> Reply:
+    """DELETE /api/sessions/{id}: it ends at once."""
+    await call.parts.store.sessions.end(call.account, _id(call))
+    return Reply(None)
+
+
+async def tokens(call: Call[Query, None]) -> models.Tokens:
+    """GET /api/tokens: by name."""
+    found = await call.parts.store.tokens.all(call.account)
+    return models.Tokens(items=[_token(each) for each in found], next=None, prev=None)
+
+
+def _token(token: ApiToken) -> models.Token:
+    return models.Token(
+        id=row_id_text(token.id),
+        name=token.name,
+        scopes=token.scopes.split(),
+        addresses=None if token.addresses is None else list(token.addresses),
+        ip_allow=list(token.ip_allow),
+        expires_at=token.expires_at,
+        created_at=token.created_at,
+        last_used_at=token.used_at,
+        last_ip=token.used_ip,
+    )
+
+
+async def add_token(call: Call[Query, models.TokenWish]) -> Reply:
+    """POST /api/tokens: no wider, and for no longer, than what it is made with."""
+    body, parts, maker = call.body, call.parts, call.who
+    scopes = of_line(" ".join(body.scopes))
+    if not scopes <= maker.scopes:
+        raise Problem("scope-missing", f"You can give {line(maker.scopes)}.")
+    if maker.addresses is not None and not set(body.addresses or ("",)) <= maker.addresses:
+        raise Problem("scope-missing", "You can give the addresses of your own token only.")
+    ends = min(filter(None, (body.expires_at, maker.until)), default=None)
+    if maker.until and body.expires_at and body.expires_at > maker.until:
+        raise Problem("scope-missing", "It cannot last longer than your own token.")
+    secret = codes.api_token()
+    made = ApiToken(
+        new_row_id(),
+        body.name,
+        line(scopes),
+        None if body.addresses is None else tuple(body.addresses),
+        tuple(body.ip_allow),
+        parts.clock(),
+        ends,
+    )
+    await parts.store.tokens.add(call.account, made, codes.token_hash(parts.secrets_key, secret))
+    return Reply(models.NewToken(**_token(made).model_dump(), token=secret), status=201)
+
+
+async def remove_token(call: Call[Query, None]) -> Reply:
+    """DELETE /api/tokens/{id}: it is good for nothing from now on."""
+    await call.parts.store.tokens.remove(call.account, _id(call))
+    return Reply(None)
+
+
+async def list_app_passwords(call: Call[Query, None]) -> models.Tokens:
+    """GET /api/app-passwords: by name."""
+    found = await call.parts.store.credentials.app_passwords(call.account)
+    return models.Tokens(items=[_app_password(each) for each in found], next=None, prev=None)
+
+
+def _app_password(found: AppPassword) -> models.Token:
+    return models.Token(
+        id=row_id_text(found.id),
+        name=found.name,
+        scopes=[Scope.MAIL_READ, Scope.MAIL_DELETE],
+        addresses=None,
+        ip_allow=list(found.ip_allow),
+        expires_at=found.expires_at,
+        created_at=found.created_at,
+        last_used_at=found.used_at,
+        last_ip=found.used_ip,
+    )
+
+
+async def add_app_password(call: Call[Query, models.AppPasswordWish]) -> Reply:
+    """POST /api/app-passwords: it reads and deletes all mail, so its maker must be able to."""
+    body, parts, maker = call.body, call.parts, call.who
+    if not maker.scopes >= APP_PASSWORD_SCOPES or maker.addresses is not None:
+        raise Problem(
+            "scope-missing", f"This needs {line(APP_PASSWORD_SCOPES)}, and all addresses."
+        )
+    secret = app_passwords.generate()
+    keyed = app_passwords.keyed(secret, parts.secrets_key)
+    assert keyed
+    life = maker.until - parts.clock() if maker.until else None
+    made = await parts.store.credentials.add_app_password(
+        call.account, body.name, keyed, life=life, ip_allow=body.ip_allow
+    )
+    told = models.NewAppPassword(
+        **_app_password(made).model_dump(), password=secret, client_config=await _card(call)
+    )
+    return Reply(told, status=201)
+
+
+async def remove_app_password(call: Call[Query, None]) -> Reply:
+    """DELETE /api/app-passwords/{id}: its device cannot sign in from now on."""
+    await call.parts.store.credentials.remove_app_password(call.account, _id(call))
+    return Reply(None)
+
+
+def _id(call: Call[Any, Any]) -> int:
+    try:
+        return parse_row_id(call.path["id"])
+    except ValueError:
+        raise Problem("not-found") from None
+
+
+async def limits(call: Call[Query, None]) -> models.RateLimits:
+    """GET /api/limits: what is left of each class of requests, counting this one."""
+    session = call.who.session
+    keys = dict.fromkeys(("auth", "api", "general"), call.peer.key)
+    if session and call.who.door is Door.PAGE:
+        keys["page"] = str(session.id)
+    if call.peer.within(call.parts.site.exempt):
+        keys = {kind: key for kind, key in keys.items() if kind == "page"}
+    items = []
+    for kind, key in keys.items():
+        if found := await call.parts.rates.look(kind, key):
+            row = {"limit": found.limit, "left": found.left, "reset_s": found.reset_s}
+            items.append(models.RateLimit(class_=kind, **row))
+    return models.RateLimits(items=items)
+
+
+async def forget_limits(call: Call[models.LimitsQuery, None]) -> Reply:
+    """DELETE /api/limits: forgets what a client has taken."""
+    try:
+        key = Peer(call.query.ip, 0).key
+    except ValueError:
+        raise Problem("bad-query", "ip: is no IP address") from None
+    await call.parts.rates.clear(key)
+    return Reply(None)

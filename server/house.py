@@ -1,0 +1,76 @@
+"""What the API, /readyz and /metrics tell of the whole server."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from importlib.metadata import version
+
+from api.call import Facts, Setting
+from net import metrics
+from net.listen import Endpoint
+from net.metrics import Counts, Gauges
+from net.tls import Certificate
+from server.config import Config, settings
+from server.config_forms import mask
+from server.counters import Counters
+from store.store import Store
+
+
+@dataclass(slots=True)
+class House:
+    """An `api.call.House`. `serving` is true from the end of the start to the stop."""
+
+    config: Config
+    store: Store
+    certificate: Certificate
+    counters: Counters
+    listening: Mapping[str, Sequence[Endpoint]]
+    started_at: datetime
+    serving: bool = False
+
+    @property
+    def metrics(self) -> Counts:
+        return self.counters.metrics
+
+    def facts(self) -> Facts:
+        return Facts(
+            version=version("restante"),
+            started_at=self.started_at,
+            listeners={name: list(map(str, found)) for name, found in self.listening.items()},
+            certificates=[(self.certificate.fingerprint, self.certificate.days_left)],
+            store_url=mask(self.config.store.url),
+            free_octets=self._free_octets(),
+        )
+
+    def settings(self) -> Sequence[Setting]:
+        return [Setting(**asdict(each)) for each in settings(self.config)]
+
+    async def readiness(self) -> Mapping[str, bool]:
+        return {
+            "listeners": self.serving,
+            "store": await self.store.writable(),
+            "space": not self.store.short_of_space(),
+        }
+
+    async def gauges(self) -> Gauges:
+        size, counters = await self.store.size(), self.counters
+        limiters = {"smtp": counters.smtp, "pop3": counters.pop3, "http": counters.http}
+        return {
+            metrics.CONNECTIONS: {
+                name: await limiter.count() for name, limiter in limiters.items()
+            },
+            metrics.QUEUE: {"": self.store.queued()},
+            metrics.ACCOUNTS: {"": size.accounts},
+            metrics.MESSAGES: {"": size.messages},
+            metrics.MESSAGE_OCTETS: {"": size.octets},
+            metrics.STORED_OCTETS: {"": size.stored},
+            metrics.FREE_OCTETS: {"": self._free_octets()},
+            metrics.CERTIFICATE_DAYS: {"": self.certificate.days_left},
+            metrics.READY: {part: int(well) for part, well in (await self.readiness()).items()},
+        }
+
+    def _free_octets(self) -> int:
+        return shutil.disk_usage(self.config.server.data_dir).free
