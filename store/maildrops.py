@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, select
 
@@ -98,18 +98,18 @@ class Maildrops:
 
     def read(self, maildrop_id: int, connection: Connection) -> Maildrop:
         """What `snapshot` gives, for a transaction that reads more."""
-        drop = _NUMBERS.run(connection, {"drop": maildrop_id}).one()
+        at = numbers(maildrop_id, connection)
         with self._lock:
             kept = self._kept.get(maildrop_id)
-            if kept and kept.modseq == drop.modseq:
+            if kept and kept.modseq == at.modseq:
                 self._kept.move_to_end(maildrop_id)
                 return kept
-        entries = None
-        if kept and drop.tombstone_floor <= kept.modseq < drop.modseq:
-            entries = _follow(kept, connection)
-        if entries is None:
+        changed = changes(maildrop_id, kept.modseq, at, connection) if kept else None
+        if kept and changed is not None:
+            entries = merged(kept.entries, changed)
+        else:
             entries = _read_entries(maildrop_id, connection)
-        found = Maildrop(maildrop_id, drop.modseq, entries)
+        found = Maildrop(maildrop_id, at.modseq, entries)
         self._keep(found)
         return found
 
@@ -157,22 +157,45 @@ def _read_entries(maildrop_id: int, connection: Connection) -> Entries:
     return Entries(bytes(uids), sizes, born)
 
 
-def _follow(kept: Maildrop, connection: Connection) -> Entries | None:
-    """The inbox of now, from an earlier one and what changed since; None where that is much."""
-    since = {"drop": kept.maildrop_id, "after": kept.modseq, "limit": CHANGES}
+class Numbers(NamedTuple):
+    """How far a maildrop has come; what was removed up to `forgotten` is not known any more."""
+
+    modseq: int
+    forgotten: int
+
+
+def numbers(maildrop_id: int, connection: Connection) -> Numbers:
+    return Numbers(*_NUMBERS.run(connection, {"drop": maildrop_id}).one())
+
+
+class Change(NamedTuple):
+    """A message that is in the inbox."""
+
+    size: int
+    born: int
+
+
+Changes = Mapping[bytes, Change | None]  # by uid; None: it is not in the inbox
+
+
+def changes(maildrop_id: int, after: int, now: Numbers, connection: Connection) -> Changes | None:
+    """Of the inbox since it was at `after`; None where that is much, or not known any more."""
+    if not now.forgotten <= after < now.modseq:
+        return None
+    since = {"drop": maildrop_id, "after": after, "limit": CHANGES}
     removed = _REMOVED.run(connection, since).all()
     changed = _CHANGED.run(connection, since).all()
     if max(len(removed), len(changed)) == CHANGES:
         return None
-    now: dict[bytes, tuple[int, int] | None] = {uid: None for (uid,) in removed}
+    found: dict[bytes, Change | None] = {uid: None for (uid,) in removed}
     # One that was removed may have been restored under the same uid.
     for uid, folder, size, born in changed:
-        now[uid] = (size, born) if folder == Folder.INBOX else None
-    return _merged(kept.entries, now)
+        found[uid] = Change(size, born) if folder == Folder.INBOX else None
+    return found
 
 
-def _merged(old: Entries, now: Mapping[bytes, tuple[int, int] | None]) -> Entries:
-    """`now`: size and born of messages that are in it from now on, or None, by uid."""
+def merged(old: Entries, now: Changes) -> Entries:
+    """The inbox after these changes."""
     uids, sizes, born = bytearray(), array("I"), array("Q")
     octets = old.octets
     at = 0
@@ -184,9 +207,9 @@ def _merged(old: Entries, now: Mapping[bytes, tuple[int, int] | None]) -> Entrie
         born += part.born
         if new:
             uids += uid
-            sizes.append(new[0])
-            born.append(new[1])
-            octets += new[0]
+            sizes.append(new.size)
+            born.append(new.born)
+            octets += new.size
         at = place
         if place < len(old) and old.uid(place) == uid:
             octets -= old.sizes[place]

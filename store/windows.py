@@ -1,21 +1,14 @@
 """What a POP3 session lists of a maildrop with more messages than `max_listed`, per credential.
 
-First what the credential has not retrieved yet, oldest first; what room is left goes to the newest
-of what it has. A retrieved message that is left out once stays out: its `born` is not above the
-`floor` from then on, because a client takes a UIDL that comes back for new mail. A message that was
-not retrieved is offered until it is.
-
-Old and new go by `born`, the order of the commits: mail brought in later with an earlier date must
-not push out what was listed before. The list itself is in the order of arrival.
+`store.cut` decides. Here are its marks and floors in the database, and what was decided last.
 """
 
 from __future__ import annotations
 
 import threading
-from array import array
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -24,35 +17,18 @@ from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
 from mail.ident import UniqueId
 from store import schema
+from store.cut import CHUNK, Cut, Marks, cut_again, cut_anew
 from store.database import Database
 from store.delivery import lock_maildrops
-from store.maildrops import Maildrops
+from store.maildrops import Changes, Maildrops, changes, numbers
+from store.prepared import Prepared
 from store.records import Entries, StoreSettings, microseconds
 from store.writer import Writer
 
+Key = tuple[int, int]  # maildrop, credential
+
 RETRIEVED = 0  # device_mark.kind
-CHUNK = 8192  # numbers in one bitmap
-CUTS = 64  # windows kept: to choose one anew takes a third of a second for a million messages
-
-
-class Marks:
-    """A set of `born` numbers, as bitmaps of CHUNK numbers each."""
-
-    __slots__ = ("chunks",)
-
-    def __init__(self, chunks: dict[int, int] | None = None) -> None:
-        self.chunks = chunks or {}
-
-    def add(self, born: int) -> None:
-        chunk, bit = divmod(born, CHUNK)
-        self.chunks[chunk] = self.chunks.get(chunk, 0) | 1 << bit
-
-    def among(self, born: Iterable[int]) -> list[bool]:
-        """For each number whether it is in the set."""
-        # As text, the lowest bit first: shifting a long number for each of 100,000 takes longer.
-        digits = {chunk: f"{bits:0{CHUNK}b}"[::-1] for chunk, bits in self.chunks.items()}
-        none = "0" * CHUNK
-        return [digits.get(number // CHUNK, none)[number % CHUNK] == "1" for number in born]
+CUTS = 64  # windows kept: what is to be shown is then told by the changes
 
 
 @dataclass(slots=True)
@@ -64,6 +40,10 @@ class Window:
     entries: Entries
     retrieved: Marks = field(default_factory=Marks)
 
+    @property
+    def key(self) -> Key:
+        return self.maildrop_id, self.credential_id
+
     def note(self, uid: UniqueId) -> None:
         """The client has got this message whole."""
         uids = self.entries.uids
@@ -71,16 +51,6 @@ class Window:
             range(len(self.entries)), uid.octets, key=lambda at: uids[16 * at : 16 * at + 16]
         )
         self.retrieved.add(self.entries.born[place])
-
-
-@dataclass(frozen=True, slots=True)
-class _Cut:
-    """A window that was cut, and all that it goes by."""
-
-    modseq: int
-    floor: int
-    marks: dict[int, int]
-    entries: Entries
 
 
 class Windows:
@@ -98,7 +68,7 @@ class Windows:
         self._max_listed = settings.max_listed
         self._maildrops = maildrops
         self._clock = clock
-        self._cuts: OrderedDict[tuple[int, int], _Cut] = OrderedDict()
+        self._cuts: OrderedDict[Key, Cut] = OrderedDict()
         self._lock = threading.Lock()  # windows are opened in several threads
 
     async def open(self, maildrop_id: int, credential_id: int) -> Window:
@@ -134,82 +104,65 @@ class Windows:
         self, maildrop_id: int, credential_id: int, connection: Connection
     ) -> tuple[Window, int | None]:
         """The window, and the floor if it has to rise."""
-        maildrop = self._maildrops.read(maildrop_id, connection)
-        entries = maildrop.entries
-        window = Window(maildrop_id, credential_id, entries)
-        floor = _floor(window, connection) or 0
-        if not floor and len(entries) <= self._max_listed:
-            return window, None  # the usual case: marks change nothing
-        retrieved = Marks(_bitmaps(window, 0, maildrop.modseq // CHUNK, connection))
-        cut = self._kept(_Cut(maildrop.modseq, floor, retrieved.chunks, entries), window)
+        key = maildrop_id, credential_id
+        floor = _floor(key, connection) or 0
+        cut = self._again(key, floor, connection)
         if cut is None:
-            places, raised = choose(entries.born, retrieved, floor=floor, most=self._max_listed)
-            cut = _Cut(maildrop.modseq, raised, retrieved.chunks, _chosen(entries, places))
-            self._keep(cut, window)
-        window.entries = cut.entries
-        return window, cut.floor if cut.floor > floor else None
+            maildrop = self._maildrops.read(maildrop_id, connection)
+            entries = maildrop.entries
+            if not floor and len(entries) <= self._max_listed:
+                return Window(*key, entries), None  # the usual case: marks change nothing
+            marks = Marks(_bitmaps(key, 0, maildrop.modseq // CHUNK, connection))
+            cut = cut_anew(maildrop.modseq, entries, marks, floor=floor, most=self._max_listed)
+        self._keep(key, cut)
+        return Window(*key, cut.entries), cut.floor if cut.floor > floor else None
 
-    def _kept(self, now: _Cut, window: Window) -> _Cut | None:
-        """The last window of this credential, if nothing has changed that it goes by."""
+    def _again(self, key: Key, floor: int, connection: Connection) -> Cut | None:
+        """What is shown now, if what was shown last tells."""
         with self._lock:
-            kept = self._cuts.get((window.maildrop_id, window.credential_id))
-        if kept and (kept.modseq, kept.floor, kept.marks) == (now.modseq, now.floor, now.marks):
-            return kept
-        return None
+            before = self._cuts.get(key)
+        if before is None or before.floor != floor:
+            return None
+        now = numbers(key[0], connection)
+        changed: Changes | None = {}
+        if now.modseq != before.modseq:
+            changed = changes(key[0], before.modseq, now, connection)
+        if changed is None:
+            return None
+        chunks = [*before.span, *(each.born // CHUNK for each in changed.values() if each)]
+        marks = Marks(_bitmaps(key, min(chunks), max(chunks), connection))
+        return cut_again(before, now.modseq, changed, marks, most=self._max_listed)
 
-    def _keep(self, cut: _Cut, window: Window) -> None:
+    def _keep(self, key: Key, cut: Cut) -> None:
         with self._lock:
-            self._cuts[window.maildrop_id, window.credential_id] = cut
-            self._cuts.move_to_end((window.maildrop_id, window.credential_id))
+            self._cuts[key] = cut
+            self._cuts.move_to_end(key)
             if len(self._cuts) > CUTS:
                 self._cuts.popitem(last=False)
 
 
-def choose(
-    born: Sequence[int], retrieved: Marks, *, floor: int, most: int
-) -> tuple[list[int], int]:
-    """The places of the messages to list, ascending, and the floor from now on.
-
-    `born` has the number of each message, in the order of arrival.
-    """
-    new: list[int] = []
-    known: list[int] = []
-    for place, (number, marked) in enumerate(zip(born, retrieved.among(born), strict=True)):
-        if not marked:
-            new.append(place)
-        elif number > floor:
-            known.append(place)
-    new.sort(key=born.__getitem__)
-    known.sort(key=born.__getitem__)
-    left_out = max(len(known) - max(most - len(new), 0), 0)
-    if left_out:
-        floor = born[known[left_out - 1]]
-    return sorted(new[:most] + known[left_out:]), floor
-
-
-def _chosen(entries: Entries, places: Sequence[int]) -> Entries:
-    if len(places) == len(entries):
-        return entries
-    uids = b"".join(entries.uids[16 * place : 16 * place + 16] for place in places)
-    return Entries(
-        uids,
-        array("I", map(entries.sizes.__getitem__, places)),
-        array("Q", map(entries.born.__getitem__, places)),
+# Read by every login.
+_FLOOR = Prepared(
+    select(schema.device.c.floor).where(
+        schema.device.c.maildrop_id == bindparam("drop"),
+        schema.device.c.credential_id == bindparam("credential"),
     )
-
-
-# Read by every login: building it each time takes longer than running it.
-_FLOOR = select(schema.device.c.floor).where(
-    schema.device.c.maildrop_id == bindparam("drop"),
-    schema.device.c.credential_id == bindparam("credential"),
+)
+_BITMAPS = Prepared(
+    select(schema.device_mark.c.chunk, schema.device_mark.c.bits).where(
+        schema.device_mark.c.maildrop_id == bindparam("drop"),
+        schema.device_mark.c.credential_id == bindparam("credential"),
+        schema.device_mark.c.kind == bindparam("kind"),
+        schema.device_mark.c.chunk.between(bindparam("first"), bindparam("last")),
+    )
 )
 
 
-def _floor(window: Window, connection: Connection) -> int | None:
+def _floor(key: Key, connection: Connection) -> int | None:
     """None as long as the window was never cut."""
-    key = {"drop": window.maildrop_id, "credential": window.credential_id}
-    floor: int | None = connection.execute(_FLOOR, key).scalar_one_or_none()
-    return floor
+    maildrop_id, credential_id = key
+    row = _FLOOR.run(connection, {"drop": maildrop_id, "credential": credential_id}).first()
+    return row[0] if row else None
 
 
 def _raise_floor(window: Window, floor: int, now: int, connection: Connection) -> None:
@@ -217,7 +170,7 @@ def _raise_floor(window: Window, floor: int, now: int, connection: Connection) -
         return
     device = schema.device.c
     values = {"floor": floor, "used_at": now}
-    found = _floor(window, connection)
+    found = _floor(window.key, connection)
     if found is None:
         key = {"maildrop_id": window.maildrop_id, "credential_id": window.credential_id}
         connection.execute(insert(schema.device).values(start=0, **key, **values))
@@ -232,16 +185,16 @@ def _raise_floor(window: Window, floor: int, now: int, connection: Connection) -
         )
 
 
-def _bitmaps(window: Window, first: int, last: int, connection: Connection) -> dict[int, int]:
-    mark = schema.device_mark.c
-    rows = connection.execute(
-        select(mark.chunk, mark.bits).where(
-            mark.maildrop_id == window.maildrop_id,
-            mark.credential_id == window.credential_id,
-            mark.kind == RETRIEVED,
-            mark.chunk.between(first, last),
-        )
-    )
+def _bitmaps(key: Key, first: int, last: int, connection: Connection) -> dict[int, int]:
+    maildrop_id, credential_id = key
+    values = {
+        "drop": maildrop_id,
+        "credential": credential_id,
+        "kind": RETRIEVED,
+        "first": first,
+        "last": last,
+    }
+    rows = _BITMAPS.run(connection, values)
     return {chunk: int.from_bytes(bits, "little") for chunk, bits in rows}
 
 
@@ -256,7 +209,7 @@ def _write_marks(window: Window, connection: Connection) -> None:
         "kind": RETRIEVED,
     }
     chunks = window.retrieved.chunks
-    there = _bitmaps(window, min(chunks), max(chunks), connection)
+    there = _bitmaps(window.key, min(chunks), max(chunks), connection)
     for chunk, bits in chunks.items():
         both = bits | there.get(chunk, 0)
         octets = both.to_bytes((both.bit_length() + 7) // 8, "little")

@@ -40,7 +40,7 @@ WAIT_S = 20  # longer than anything here takes; a test that waits so long has fa
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """As the server. The transports are tried on both event loops in the folders of the protocols."""
+    """As the server runs. Both event loops are tried where the protocols are."""
     return {"uvloop": uvloop.new_event_loop}
 
 

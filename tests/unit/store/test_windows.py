@@ -1,22 +1,21 @@
 """Which messages a session lists: each is offered until it is retrieved, and none comes back."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mail.ident import UniqueId
+from store.cut import CHUNK, Cut, Marks, choose, cut_again, cut_anew
+from store.maildrops import Change
 from store.records import Entries
-from store.windows import CHUNK, Marks, Window, choose
+from store.windows import Window
 
 
 def marks(*born: int) -> Marks:
-    made = Marks()
-    for number in born:
-        made.add(number)
-    return made
+    return Marks.of(born)
 
 
 def listed(
@@ -172,3 +171,135 @@ def test_each_message_is_offered_until_it_is_retrieved_and_none_comes_back(
         while taken := model.poll(device, model.most):
             offered += taken
         assert offered == left
+
+
+# What is told by the changes is what the whole inbox would tell.
+
+
+def uid(place: int) -> bytes:
+    return place.to_bytes(16, "big")
+
+
+def entries_of(inbox: Mapping[int, int]) -> Entries:
+    """From places in the order of arrival, and `born` numbers."""
+    places = sorted(inbox)
+    born = array("Q", (inbox[place] for place in places))
+    return Entries(b"".join(map(uid, places)), array("I", [1] * len(places)), born)
+
+
+@dataclass
+class Inbox:
+    """With all that is needed to tell what has changed since. `clock` is the modseq."""
+
+    there: dict[int, int] = field(default_factory=dict)
+    gone: dict[int, int] = field(default_factory=dict)
+    changed: dict[int, int] = field(default_factory=dict)  # place: modseq
+    clock: int = 0
+
+    def put(self, place: int, born: int) -> None:
+        self.gone.pop(place, None)
+        self.there[place] = born
+        self.touch(place)
+
+    def drop(self, place: int) -> None:
+        self.gone[place] = self.there.pop(place)
+        self.touch(place)
+
+    def touch(self, place: int) -> None:
+        self.clock += 1
+        self.changed[place] = self.clock
+
+    def since(self, modseq: int) -> dict[bytes, Change | None]:
+        return {
+            uid(place): Change(1, self.there[place]) if place in self.there else None
+            for place, at in self.changed.items()
+            if at > modseq
+        }
+
+
+@given(
+    most=st.integers(1, 8),
+    acts=st.lists(
+        st.tuples(
+            st.sampled_from(["arrive", "arrive", "import", "drop", "restore", "flag", "poll"]),
+            st.integers(0, 2**16),
+        ),
+        max_size=150,
+    ),
+    spread=st.sampled_from([1, CHUNK // 3]),
+)
+def test_changes_tell_what_the_whole_inbox_would(
+    most: int, acts: list[tuple[str, int]], spread: int
+) -> None:
+    inbox, retrieved = Inbox(), set[int]()
+    before: Cut | None = None
+    floor = 0
+    for act, number in acts:
+        everything = sorted([*inbox.there, *inbox.gone])
+        born = (len(everything) + 1) * spread
+        match act:
+            case "arrive":
+                inbox.put(2**20 + len(everything), born)
+            case "import":
+                if number not in everything:
+                    inbox.put(number, born)
+            case "drop" if inbox.there:
+                inbox.drop(sorted(inbox.there)[number % len(inbox.there)])
+            case "restore" if inbox.gone:
+                place = sorted(inbox.gone)[number % len(inbox.gone)]
+                inbox.put(place, inbox.gone[place])
+            case "flag" if inbox.there:
+                inbox.touch(sorted(inbox.there)[number % len(inbox.there)])
+            case "poll":
+                whole, had = entries_of(inbox.there), marks(*retrieved)
+                cut = cut_anew(inbox.clock, whole, had, floor=floor, most=most)
+                if before:
+                    changes = inbox.since(before.modseq)
+                    again = cut_again(before, inbox.clock, changes, had, most=most)
+                    if again:
+                        assert again.modseq == inbox.clock
+                        assert (again.entries.uids, again.floor) == (cut.entries.uids, cut.floor)
+                        assert list(again.entries.born) == list(cut.entries.born)
+                        assert again.span == cut.span
+                        cut = again
+                before, floor = cut, cut.floor
+                retrieved.update(list(cut.entries.born)[: number % (most + 1)])
+
+
+def test_a_client_that_keeps_up_never_has_the_whole_inbox_asked_again() -> None:
+    inbox = Inbox()
+    for born in range(1, 10):
+        inbox.put(born, born)
+    cut = cut_anew(inbox.clock, entries_of(inbox.there), marks(*range(1, 10)), floor=0, most=5)
+    for born in range(10, 40):
+        inbox.put(born, born)
+        changes = inbox.since(cut.modseq)
+        again = cut_again(cut, inbox.clock, changes, marks(*range(1, born)), most=5)
+        assert again
+        assert list(again.entries.born) == list(range(born - 4, born + 1))
+        cut = again
+
+
+def test_a_client_that_never_came_has_the_whole_inbox_asked_once() -> None:
+    inbox = Inbox()
+    for born in range(1, 10):
+        inbox.put(born, born)
+    cut = cut_anew(inbox.clock, entries_of(inbox.there), Marks(), floor=0, most=5)
+    for born in range(10, 40):
+        inbox.put(born, born)
+        again = cut_again(cut, inbox.clock, inbox.since(cut.modseq), Marks(), most=5)
+        assert again
+        assert list(again.entries.born) == [1, 2, 3, 4, 5]
+        cut = again
+
+
+def test_what_comes_back_is_older_than_what_is_shown_and_shown_first() -> None:
+    inbox = Inbox()
+    for born in range(1, 10):
+        inbox.put(born, born)
+    inbox.drop(1)
+    cut = cut_anew(inbox.clock, entries_of(inbox.there), Marks(), floor=0, most=5)
+    inbox.put(1, 1)
+    assert cut_again(cut, inbox.clock, inbox.since(cut.modseq), Marks(), most=5) is None
+    had = marks(1)  # and one that was retrieved is not shown
+    assert cut_again(cut, inbox.clock, inbox.since(cut.modseq), had, most=5)
