@@ -97,8 +97,12 @@ def test_many_senders_of_large_messages(server: Target) -> None:
     assert codes["250 2.0.0"] >= 10, codes
 
 
-def said_to_many(wire: Wire, command: bytes, count: int) -> list[str]:
-    """The replies to as many of one command as the server listens to, all sent at once."""
+def told_to_many(wire: Wire, command: bytes, count: int) -> Counter[str]:
+    """How often each reply came to as many of one command as the server listens to.
+
+    The session must end before all of them are answered, with 421. The rest of the flood lies
+    unread then, so the kernel closes with a reset, which may overtake what was said last.
+    """
     replies: list[str] = []
 
     def hear() -> None:
@@ -112,57 +116,53 @@ def said_to_many(wire: Wire, command: bytes, count: int) -> list[str]:
         done = listener.submit(hear)
         pour(wire, command, count * len(command))
         done.result()
-    return replies
+    assert 0 < len(replies) < count
+    if replies[-1].startswith("421 4.7.0 "):
+        replies.pop()
+    return Counter(reply[:9] for reply in replies)
 
 
 @pytest.mark.parametrize("command", [b"NOOP\r\n", b"RSET\r\n", b"VRFY ann\r\n"])
 def test_commands_that_do_nothing(server: Target, hostile: str, command: bytes) -> None:
-    """No honest session has more than a few; after 50 of them it is over.
-
-    The reset that answers the rest of the flood may overtake the last word.
-    """
+    """No honest session has more than a few; after 50 of them it is over."""
     with beside(server), Wire(server.smtp, source=hostile) as wire:
-        replies = said_to_many(wire, command, 2_000 * FLOOD)
-    if replies[-1].startswith("421 4.7.0 "):
-        replies.pop()
-    assert {reply[:4] for reply in replies} <= {"250 ", "252 "}
-    assert 20 <= len(replies) <= 100
+        replies = told_to_many(wire, command, 2_000 * FLOOD)
+    assert {code[:4] for code in replies} <= {"250 ", "252 "}
+    assert replies.total() <= 50
 
 
 @pytest.mark.parametrize("command", [b"\r\n", b"WHAT\r\n", b"NOOP " + b"x" * 2_000 + b"\r\n"])
 def test_commands_that_are_none(server: Target, hostile: str, command: bytes) -> None:
     with beside(server), Wire(server.smtp, source=hostile) as wire:
-        replies = said_to_many(wire, command, 2_000 * FLOOD)
-    assert replies[-1].startswith("421 4.7.0 ")
-    assert {reply[:4] for reply in replies[:-1]} == {"500 "}
-    assert len(replies) <= 20
+        replies = told_to_many(wire, command, 2_000 * FLOOD)
+    assert {code[:4] for code in replies} == {"500 "}
+    assert replies.total() <= 20
 
 
 def test_recipients_without_end(server: Target, hostile: str) -> None:
     """RFC 5321 section 4.5.3.1.8: a hundred are taken. For the others it may come again."""
     with beside(server), Wire(server.smtp, source=hostile) as wire:
         assert wire.say("MAIL FROM:<bob@example.net>").startswith("250 ")
-        replies = said_to_many(wire, f"RCPT TO:<{ANN}>\r\n".encode(), 5_000 * FLOOD)
-    codes = Counter(reply[:9] for reply in replies)
-    assert codes["250 2.1.5"] == 100
-    assert codes["452 4.5.3"] <= 1_000
-    assert replies[-1].startswith("421 4.7.0 ")
+        replies = told_to_many(wire, f"RCPT TO:<{ANN}>\r\n".encode(), 5_000 * FLOOD)
+    assert replies.keys() == {"250 2.1.5", "452 4.5.3"}
+    assert replies["250 2.1.5"] == 100
+    assert replies["452 4.5.3"] <= 1_000
 
 
 def test_unknown_recipients_without_end(server: Target, hostile: str) -> None:
     with beside(server), Wire(server.smtp, source=hostile) as wire:
         assert wire.say("MAIL FROM:<bob@example.net>").startswith("250 ")
-        replies = said_to_many(wire, b"RCPT TO:<nobody@example.test>\r\n", 5_000 * FLOOD)
-    assert {reply[:9] for reply in replies[:-1]} == {"550 5.1.1"}
-    assert replies[-1].startswith("421 4.7.0 ")
-    assert len(replies) <= 11
+        replies = told_to_many(wire, b"RCPT TO:<nobody@example.test>\r\n", 5_000 * FLOOD)
+    assert replies.keys() == {"550 5.1.1"}
+    assert replies.total() <= 10
 
 
 def test_transactions_without_mail(server: Target, hostile: str) -> None:
     begin = f"MAIL FROM:<bob@example.net>\r\nRCPT TO:<{ANN}>\r\nRSET\r\n".encode()
     with beside(server), Wire(server.smtp, source=hostile) as wire:
-        replies = said_to_many(wire, begin, 3 * 2_000 * FLOOD)
-    assert replies[-1].startswith("421 4.7.0 ")
+        replies = told_to_many(wire, begin, 2_000 * FLOOD)
+    assert {code[:4] for code in replies} == {"250 "}
+    assert replies.total() <= 3 * 50
 
 
 def test_connections_from_one_address(server: Target, hostile: str) -> None:
