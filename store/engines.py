@@ -37,6 +37,7 @@ class Trouble(Enum):
 
     AGAIN = auto()  # in conflict with another: rolled back, the same may work now
     LOST = auto()  # the connection is gone: whether a COMMIT took place is not known
+    AWAY = auto()  # the same where none was under way, as the writer alone can tell
     FULL = auto()  # no room on the disk
     SICK = auto()  # the database cannot write at the moment
     OURS = auto()  # the statement was wrong

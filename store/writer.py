@@ -7,13 +7,16 @@ it is raised before the first write, or after what was written has been taken ba
     idle          -> a job arrives -> filling
     filling       takes what is queued, at most BATCH_JOBS or BATCH_OCTETS; waits for no timer
     running       one transaction; after the commit every waiting caller is answered
-    waiting       in conflict with another writer: rolled back, and again after a pause
+    waiting       in conflict with another writer, or the database is away: nothing of it is kept,
+                  and again after a pause
     splitting     rolled back; its jobs run one by one, so that a poisonous one fails alone
-    reconnecting  the connection was lost, perhaps inside COMMIT: on a new one each job first asks
-                  whether it took place, and runs if it did not
+    reconnecting  the connection was lost inside COMMIT: on a new one each job first asks whether
+                  it took place, and runs if it did not
     sick          the database cannot write: mail is refused at once, a probe is written now and
                   then; only jobs that free space are tried
     draining      no new jobs; the queue is emptied, then the thread ends
+
+Whatever the thread is busy with, a job that has waited long enough in the queue is taken out of it.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -43,11 +47,18 @@ BATCH_OCTETS = 8 * 1024 * 1024
 ALONE_OCTETS = 4 * 1024 * 1024  # a job above this goes alone
 QUEUE_JOBS = 1000
 QUEUE_OCTETS = 64 * 1024 * 1024
-QUEUE_WAIT_S = 30
 BATCH_TRIES, ALONE_TRIES = 6, 3
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.5
-RECONNECT_S = 300  # after that the outcome stays unknown
 PROBE_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a caller is left waiting."""
+
+    queue_s: float = 30  # for its turn, or for a database that is away
+    reconnect_s: float = 300  # for what became of its COMMIT; then that stays unknown
+
 
 Together = Callable[[Connection, list[Any]], list[Any]]
 Landed = Callable[[Connection], Any]
@@ -84,8 +95,11 @@ class _Job:
 class Writer:
     """Owns the only connection that writes. `space`: where the database is a file."""
 
-    def __init__(self, database: Database, space: Space | None) -> None:
+    def __init__(
+        self, database: Database, space: Space | None, *, patience: Patience = Patience()
+    ) -> None:
         self._database = database
+        self._patience = patience
         self._engine = database.writer
         self.space = space
         self._queue: deque[_Job] = deque()
@@ -107,9 +121,10 @@ class Writer:
         """Runs `work` in a transaction and returns its result after the commit.
 
         `octets` is what it writes, roughly. A job that `frees` space or ends a session may use the
-        last quarter of the queue, and is tried while the database is sick. Raises StorageBusy at
-        once when the queue is full, OutcomeUnknown, and whatever Failure `work` raises. A caller
-        that is cancelled withdraws nothing.
+        last quarter of the queue, is tried while the database is sick, and is never too late.
+        Raises StorageBusy at once when the queue is full, and when its turn does not come;
+        OutcomeUnknown; and whatever Failure `work` raises. A caller that is cancelled withdraws
+        nothing.
         """
         future = asyncio.get_running_loop().create_future()
         job = _Job(work, octets, frees=frees, landed=landed, future=future)
@@ -147,11 +162,28 @@ class Writer:
             )
             # A lone job larger than the queue's octets must still get through.
             if self._draining or (full and self._queue):
-                raise StorageBusy("the mail store is busy")
+                raise _busy()
             self._queue.append(job)
             self._queued_octets += octets
             self._changed.notify()
-        return await job.future
+        if frees:
+            return await job.future
+        loop = job.future.get_loop()
+        timer = loop.call_later(self._patience.queue_s, self._withdraw, job)
+        try:
+            return await job.future
+        finally:
+            timer.cancel()
+
+    def _withdraw(self, job: _Job) -> None:
+        """Too late, if its turn has not come."""
+        with self._changed:
+            if job not in self._queue:
+                return
+            self._queue.remove(job)
+            self._queued_octets -= job.octets
+        job.error = _busy()
+        _settle([job])
 
     @property
     def is_well(self) -> bool:
@@ -204,6 +236,8 @@ class Writer:
             return
         if trouble is Trouble.LOST:
             self._settle_lost(batch)
+        elif trouble is Trouble.AWAY:
+            pass  # it is so for each of them
         elif len(batch) > 1 or trouble in (Trouble.FULL, Trouble.SICK):
             for job in batch:  # splitting
                 if self._run_patiently([job], ALONE_TRIES) is Trouble.LOST:
@@ -219,69 +253,61 @@ class Writer:
     def _run_patiently(self, batch: list[_Job], tries: int) -> Trouble | None:
         """Runs a batch until it is committed or it is no use; None once it is committed."""
         pause = SHORTEST_PAUSE_S
+        deadline = batch[0].queued + self._patience.queue_s
         while True:
-            error = self._run(batch)
-            if error is None:
-                return None
-            if not isinstance(error, DBAPIError):
-                return Trouble.OURS
-            trouble = self._database.backend.trouble(error)
+            trouble = self._run(batch)
             tries -= 1
-            if trouble is Trouble.SICK or trouble is Trouble.FULL:
-                # What went wrong may sit in the connection: the next try opens a new one.
-                self._engine.dispose()
-                if self.space:
-                    self.space.release()
-                return trouble
-            if trouble is not Trouble.AGAIN or not tries:
-                return trouble
-            time.sleep(random.uniform(0, pause))  # noqa: S311 - jitter
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+            match trouble:
+                case Trouble.SICK | Trouble.FULL:
+                    # What went wrong may sit in the connection: the next try opens a new one.
+                    self._engine.dispose()
+                    if self.space:
+                        self.space.release()
+                    return trouble
+                case Trouble.AGAIN if tries > 0:
+                    pass
+                case Trouble.AWAY if time.monotonic() < deadline and not self._draining:
+                    pass
+                case _:
+                    return trouble
+            pause = _pause(pause)
 
-    def _run(self, batch: list[_Job]) -> Exception | None:
-        """One transaction. If it fails every job bears the error."""
+    def _run(self, batch: list[_Job]) -> Trouble | None:
+        """One transaction of the jobs that are not too late; None once it is committed.
+
+        If it fails each of them bears the error.
+        """
+        late = time.monotonic() - self._patience.queue_s
+        for job in batch:
+            job.error = _busy() if job.queued < late and not job.frees else None
+        batch = [job for job in batch if not job.error]
+        if not batch:
+            return None
+        committing = False
         try:
             with self._engine.begin() as connection:
                 for together, jobs in groupby(batch, key=_kind):
-                    self._run_jobs(together, list(jobs), connection)
+                    _run_jobs(together, list(jobs), connection)
+                committing = True
         except Exception as error:  # noqa: BLE001 - any fault is answered, none ends the thread
             for job in batch:
                 job.error = _bearable(error)
-            return batch[0].error
+            if not isinstance(error, DBAPIError):
+                return Trouble.OURS
+            trouble = self._database.backend.trouble(error)
+            return Trouble.AWAY if trouble is Trouble.LOST and not committing else trouble
         return None
-
-    def _run_jobs(
-        self, together: Together | None, jobs: list[_Job], connection: Connection
-    ) -> None:
-        """Neighbours of one kind."""
-        late = time.monotonic() - QUEUE_WAIT_S
-        for job in jobs:
-            too_late = job.queued < late and not job.frees
-            job.error = StorageBusy("the mail store is busy") if too_late else None
-        jobs = [job for job in jobs if not job.error]
-        if together and jobs:
-            outcomes = together(connection, [job.subject for job in jobs])
-            for job, outcome in zip(jobs, outcomes, strict=True):
-                job.error = outcome if isinstance(outcome, Failure) else None
-                job.result = None if job.error else outcome
-            return
-        for job in jobs:
-            try:
-                job.result = job.work(connection)
-            except Failure as failure:
-                job.error = failure
 
     def _settle_lost(self, batch: list[_Job]) -> None:
         """Reconnecting: each job alone, until it is known what became of it."""
-        deadline = time.monotonic() + RECONNECT_S
+        deadline = time.monotonic() + self._patience.reconnect_s
         for job in batch:
             pause = SHORTEST_PAUSE_S
             while not self._settle_one(job):
                 if time.monotonic() > deadline or self._draining:
                     job.error = OutcomeUnknown("the outcome is not known")
                     break
-                time.sleep(random.uniform(0, pause))  # noqa: S311 - jitter
-                pause = min(2 * pause, LONGEST_PAUSE_S)
+                pause = _pause(pause)
 
     def _settle_one(self, job: _Job) -> bool:
         """Whether it is known now what became of the job."""
@@ -291,16 +317,13 @@ class Writer:
             return job.work(connection) if found is None else found
 
         again = _Job(once_more, job.octets, frees=True, landed=None, future=job.future)
-        before, error = job.error, self._run([again])
+        before, trouble = job.error, self._run([again])
         job.result, job.error = again.result, again.error
-        if isinstance(error, IntegrityError) and job.landed:
+        if isinstance(job.error, IntegrityError) and job.landed:
             # An earlier try may just have been committed: ask again. If that is not what has the
             # key, it is something else.
             return isinstance(before, IntegrityError)
-        return not (
-            isinstance(error, DBAPIError)
-            and self._database.backend.trouble(error) in (Trouble.LOST, Trouble.AGAIN)
-        )
+        return trouble not in (Trouble.LOST, Trouble.AWAY, Trouble.AGAIN)
 
     def _fall_sick(self, failure: Failure | None) -> None:
         with self._changed:
@@ -331,6 +354,31 @@ class Writer:
                 loop.call_soon_threadsafe(_settle, jobs)
             except RuntimeError:
                 continue  # that loop is closed: nobody waits there any more
+
+
+def _run_jobs(together: Together | None, jobs: list[_Job], connection: Connection) -> None:
+    """Neighbours of one kind."""
+    if together:
+        outcomes = together(connection, [job.subject for job in jobs])
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            job.error = outcome if isinstance(outcome, Failure) else None
+            job.result = None if job.error else outcome
+        return
+    for job in jobs:
+        try:
+            job.result = job.work(connection)
+        except Failure as failure:
+            job.error = failure
+
+
+def _pause(longest: float) -> float:
+    """Between two tries; returns the longest that the next one may be."""
+    time.sleep(random.uniform(0, longest))  # noqa: S311 - jitter
+    return min(2 * longest, LONGEST_PAUSE_S)
+
+
+def _busy() -> StorageBusy:
+    return StorageBusy("the mail store is busy")
 
 
 def _kind(job: _Job) -> Together | None:

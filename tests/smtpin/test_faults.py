@@ -244,20 +244,17 @@ def test_a_database_that_is_gone_is_temporary(tmp_path: Path, database: Database
 @pytest.mark.long
 def test_a_database_that_stays_away_is_told_in_time(tmp_path: Path, database: Database) -> None:
     """Nothing of these messages can be in it, so no sender need wait for it to come back."""
-    with (
-        front(tmp_path, url=database.url("away")) as smtp,
-        Wire(smtp.smtp, seconds=60) as first,
-        Wire(smtp.smtp, seconds=60) as second,
-    ):
-        first.begin(ANN)
-        second.begin(ANN)
-        database.stop()
-        try:
-            for number, wire in enumerate((first, second)):
-                wire.send(stuffed(message(number)) + b".\r\n")
-            assert [kept(wire.hear()) for wire in (first, second)] == [None, None]
-        finally:
-            database.start()
+    with front(tmp_path, url=database.url("away")) as smtp:
+        with Wire(smtp.smtp) as first, Wire(smtp.smtp) as second:
+            first.begin(ANN)
+            second.begin(ANN)
+            database.stop()
+            try:
+                for number, wire in enumerate((first, second)):
+                    wire.send(stuffed(message(number)) + b".\r\n")
+                assert [kept(wire.hear()) for wire in (first, second)] == [None, None]
+            finally:
+                database.start()
         assert smtp.stored() == {}
 
 
