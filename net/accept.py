@@ -15,13 +15,14 @@ import asyncio
 import errno
 import socket
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
 from net import proxy
-from net.limits import Limiter, Network, Peer, Refused
+from net.limits import Connections, Limiter, Network, Peer, Refused
 from net.listen import BACKLOG
 
 PROXY_HEADER_S = 10
@@ -37,22 +38,27 @@ log = structlog.get_logger()
 class Visit:
     """One connection: its client, and its places in the counts.
 
-    With `refused` set nothing is held, and the protocol's part is to say so and close. Otherwise
-    the protocol calls `leave` when the connection has ended, and may give up one count before.
+    With `refused` set the protocol's part is to say so and close. It calls `leave` when the
+    connection has ended, and may give up one count before.
     """
 
     peer: Peer
     refused: Refused | None = None
     _held: list[Limiter] = field(default_factory=list)
-    _after: list[Callable[[], None]] = field(default_factory=list)
 
     async def enter(self, limiters: Sequence[Limiter]) -> None:
+        """Takes a place in each; in none, and is refused, if one has none."""
         for limiter in limiters:
-            self.refused = await limiter.admit(self.peer)
+            self.refused = await self.hold(limiter)
             if self.refused:
                 self.leave()
                 return
+
+    async def hold(self, limiter: Limiter) -> Refused | None:
+        refused = await limiter.admit(self.peer)
+        if not refused:
             self._held.append(limiter)
+        return refused
 
     def give_up(self, limiter: Limiter) -> None:
         """No longer counted there; once only."""
@@ -63,8 +69,6 @@ class Visit:
         """No longer counted anywhere. May be called again."""
         while self._held:
             self._held.pop().release(self.peer)
-        while self._after:
-            self._after.pop()()
 
 
 MakeProtocol = Callable[[Visit], asyncio.Protocol]
@@ -96,7 +100,7 @@ class Listener:
         self._proxies = proxies
         self._sockets: list[socket.socket] = []
         self._entering: set[asyncio.Task[None]] = set()
-        self._told = 0
+        self._told = Connections(total=TOLD_AT_ONCE, clock=time.monotonic)
         self._closed = False
 
     def start(self, sockets: Sequence[socket.socket]) -> None:
@@ -144,7 +148,8 @@ class Listener:
             if peer.within(self._proxies):
                 visit.peer = await self._client_of(accepted, peer)
             await visit.enter(self._limiters)
-            if visit.refused and not self._may_be_told(visit):
+            # To be told why costs a handshake: not for clients far over their rate, nor for many.
+            if visit.refused and (visit.refused.silent or await visit.hold(self._told)):
                 accepted.close()
                 return
             await self._hand_on(accepted, visit)
@@ -156,18 +161,6 @@ class Listener:
             visit.leave()
             accepted.close()
             raise
-
-    def _may_be_told(self, visit: Visit) -> bool:
-        """To be told why costs a handshake: not for clients far over their rate, nor for many."""
-        assert visit.refused is not None
-        if visit.refused.silent or self._told >= TOLD_AT_ONCE:
-            return False
-        self._told += 1
-        visit._after.append(self._was_told)  # noqa: SLF001 - the other half of this module
-        return True
-
-    def _was_told(self) -> None:
-        self._told -= 1
 
     async def _hand_on(self, accepted: socket.socket, visit: Visit) -> None:
         tls = self._tls

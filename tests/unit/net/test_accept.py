@@ -16,7 +16,7 @@ from typing import cast
 import pytest
 from structlog.testing import capture_logs
 
-from net.accept import Listener, Tls, Visit
+from net.accept import TOLD_AT_ONCE, Listener, Tls, Visit
 from net.limits import Connections, Network
 from net.listen import Endpoint, bind
 from net.tls import Certificate, make_self_signed
@@ -151,6 +151,22 @@ async def test_a_handshake_that_fails_holds_no_place(tls: Tls, trusting: ssl.SSL
         assert not (await place.say(b"GET / HTTP/1.1\r\n\r\n")).startswith(b"hello")
         await settled(lambda: place.connections.open == 0)
         assert await place.say(b"", context=trusting) == b"hello 127.0.0.1\n"
+
+
+async def test_so_many_at_a_time_are_told_why(tls: Tls) -> None:
+    """A handshake that they do not go on with holds such a place; one that was told gives it back.
+
+    Nobody else notices: neither has a place among those who came in.
+    """
+    connections = Connections(total=0, clock=monotonic)
+    async with listening(connections) as place:
+        said = [await place.say(b"") for _ in range(TOLD_AT_ONCE + 10)]
+    assert set(said) == {b"refused 10 127.0.0.1\n"}
+    async with listening(connections, tls=tls) as place:
+        for _ in range(TOLD_AT_ONCE):
+            await place.connect(b"")
+        assert await place.say(b"") == b""
+        assert connections.open == 0
 
 
 V1 = b"PROXY TCP4 192.0.2.7 127.0.0.1 4000 25\r\n"
