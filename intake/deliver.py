@@ -34,7 +34,7 @@ class Arrival:
 
     peer_ip: str
     helo: str
-    protocol: str  # SMTP, ESMTP, ESMTPS, UTF8SMTP or UTF8SMTPS
+    protocol: str  # SMTP, ESMTP or ESMTPS
     sender: Address | None
     recipients: tuple[Recipient, ...]
     content: bytes  # canonical

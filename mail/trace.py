@@ -82,6 +82,7 @@ def prefix(hop: Hop, *, sender: Address | None, recipient: Address, shown: bool)
     of them about the others' existence (RFC 5321 section 7.2). An address that is not ASCII is
     left out unless the transaction was one of SMTPUTF8.
     """
+    # RFC 6531 section 4.3.
     protocol = hop.protocol.replace("ESMTP", "UTF8SMTP") if hop.smtputf8 else hop.protocol
     stamp = [
         _folded(f"Received: from {_from_domain(hop)}", f"({_literal(hop.peer_ip)})"),

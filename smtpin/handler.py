@@ -153,7 +153,7 @@ class Handler:
         arrival = Arrival(
             peer_ip=peer.ip,
             helo=session.host_name,
-            protocol=_protocol(session, envelope),
+            protocol=_protocol(session),
             tls_version=session.ssl.version if session.ssl else None,
             cipher=session.ssl.cipher if session.ssl else None,
             smtputf8=envelope.smtp_utf8,
@@ -198,8 +198,8 @@ class Handler:
         return reply
 
 
-def _protocol(session: Session, envelope: Envelope) -> str:
-    """As Received says it (RFC 3848, RFC 6531 section 4.3)."""
+def _protocol(session: Session) -> str:
+    """RFC 3848."""
     if not session.extended_smtp:
         return "SMTP"
-    return ("UTF8SMTP" if envelope.smtp_utf8 else "ESMTP") + ("S" if session.ssl else "")
+    return "ESMTPS" if session.ssl else "ESMTP"

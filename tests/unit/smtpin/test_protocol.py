@@ -454,7 +454,7 @@ async def test_an_address_in_unicode_needs_the_parameter() -> None:
         assert (await client.say(f"MAIL FROM:{jurgen}")).startswith("553 5.6.7 ")
     [arrival] = listener.shelf.arrivals
     assert str(arrival.sender) == "jürgen@example.net"
-    assert (arrival.protocol, arrival.smtputf8) == ("UTF8SMTP", True)
+    assert (arrival.protocol, arrival.smtputf8) == ("ESMTP", True)
     assert arrival.content == "Subject: schön\r\n\r\n".encode()
 
 
@@ -469,7 +469,7 @@ async def test_the_parameter_alone_makes_a_transaction_of_smtputf8(tls: ssl.SSLC
             assert (await client.say("DATA")).startswith("354 ")
             assert (await client.say("x\r\n.")).startswith("250 ")
     first, second = listener.shelf.arrivals
-    assert (first.protocol, first.smtputf8) == ("UTF8SMTPS", True)
+    assert (first.protocol, first.smtputf8) == ("ESMTPS", True)
     assert (second.protocol, second.smtputf8) == ("ESMTPS", False)
 
 
