@@ -337,9 +337,10 @@ class Comparison:
             kept = self.bench.kept
             uids, others = kept[:deletions], kept[deletions : 2 * deletions]
             del kept[: 2 * deletions]
+            window = await self.store.windows.open(self.bench.drop, 0)
             self.plain.tape.take()
             watch = Watch()
-            await self.store.maildrops.remove(self.bench.drop, uids)
+            await self.store.windows.update(window, uids)
             line.ours.append(watch.spent())
             pairs = zip(uids, others, strict=True)
             other = {uid.octets: another.octets for uid, another in pairs}
@@ -349,7 +350,7 @@ class Comparison:
 
     async def listing(self) -> None:
         self.store.maildrops._kept.clear()
-        uids = (await self.store.maildrops.snapshot(self.bench.drop)).entries.uids
+        uids = (await self.store.windows.open(self.bench.drop, 0)).entries.uids
         "".join(f"{n} {uid}\r\n" for n, uid in enumerate(texts(uids), 1))
 
     async def all(self, messages: int) -> None:

@@ -27,7 +27,6 @@ from store.records import (
     Usage,
     microseconds,
 )
-from store.writer import Writer
 
 CACHED_MESSAGES = 2_000_000  # of all snapshots kept, about 28 octets each
 ROWS = 500  # read at a time: more of them leave the caches of the processor
@@ -38,36 +37,22 @@ class Maildrops:
     def __init__(
         self,
         database: Database,
-        writer: Writer,
         settings: StoreSettings,
         *,
         clock: Callable[[], datetime],
     ) -> None:
         self._database = database
-        self._writer = writer
         self._settings = settings
         self._clock = clock
         self._kept: OrderedDict[int, Maildrop] = OrderedDict()
         self._kept_messages = 0
         self._lock = threading.Lock()  # snapshots are read in several threads
 
-    async def snapshot(self, maildrop_id: int) -> Maildrop:
-        """The inbox at this moment, oldest first.
-
-        Sessions that begin with no change in between share one; with some changes in between only
-        those are read.
-        """
-        return await self._database.read(partial(self.read, maildrop_id))
-
-    async def remove(self, maildrop_id: int, uids: Sequence[UniqueId]) -> int:
-        """Moves messages from the inbox to where deleted ones go; returns how many went.
+    def removal(self, maildrop_id: int, uids: Sequence[UniqueId]) -> Move:
+        """Messages go from the inbox to where deleted ones go.
 
         One that another session moved meanwhile counts as gone and is no error.
         """
-        return await self._writer.run(self.removal(maildrop_id, uids).run, frees=True)
-
-    def removal(self, maildrop_id: int, uids: Sequence[UniqueId]) -> Move:
-        """What `remove` does, for a transaction that does more."""
         return Move(
             maildrop_id,
             uids,
@@ -97,7 +82,11 @@ class Maildrops:
         return Usage(drop.messages, drop.octets, drop.trash_octets)
 
     def read(self, maildrop_id: int, connection: Connection) -> Maildrop:
-        """What `snapshot` gives, for a transaction that reads more."""
+        """The inbox at this moment, oldest first.
+
+        Sessions that begin with no change in between share one; with some changes in between only
+        those are read.
+        """
         at = numbers(maildrop_id, connection)
         with self._lock:
             kept = self._kept.get(maildrop_id)

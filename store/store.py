@@ -67,7 +67,7 @@ class Store:
         self.content = Content()
         self.indexer = Indexer(database, writer, self.content)
         self.messages.fresh = self.indexer.hint
-        self.maildrops = Maildrops(database, writer, settings, clock=clock)
+        self.maildrops = Maildrops(database, settings, clock=clock)
         self.windows = Windows(database, writer, settings, self.maildrops, clock=clock)
         self.sessions = Sessions(database, writer, clock=clock)
         self.tokens = ApiTokens(database, writer, clock=clock)

@@ -22,6 +22,7 @@ from mail.ident import UniqueId
 from store.messages import Copy, NewMessage
 from store.records import Role, StoreSettings
 from store.store import Store
+from tests.sessions import remove
 from tests.shapes import message
 
 LOGINS = ("ann", "eve")
@@ -77,7 +78,7 @@ async def work(path: Path) -> None:
     for batch in BATCHES[:3]:
         found = await asyncio.gather(*(deliver(store, drops, number) for number in batch))
         uids |= dict(zip(batch, found, strict=True))
-    await store.maildrops.remove(drops["ann"], [uids[number] for number in REMOVED])
+    await remove(store, drops["ann"], [uids[number] for number in REMOVED])
     say("removed")
     store.close()
     store = opened(path)

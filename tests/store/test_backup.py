@@ -24,6 +24,7 @@ from store.database import Database
 from store.engines import StoreUnfit
 from store.records import Folder
 from store.restore import Restored, check, restore
+from tests.sessions import remove
 from tests.shapes import message
 from tests.store.conftest import Filled, opened_at
 
@@ -51,7 +52,7 @@ def bring_back(folder: Path, url: str, *, replace: bool = False) -> Restored:
 
 async def some_mail(filled: Filled, numbers: range) -> list[UniqueId]:
     uids = [await filled.keep(message(n, big=600_000), filled.ann, filled.eve) for n in numbers]
-    await filled.store.maildrops.remove(filled.ann, uids[:1])
+    await remove(filled.store, filled.ann, uids[:1])
     await filled.store.messages.move(filled.eve, uids[1:2], Folder.ARCHIVE)
     return uids
 
@@ -130,7 +131,7 @@ async def test_it_is_one_moment_while_mail_arrives(filled: Filled, tmp_path: Pat
         number = 0
         while not ended:
             uid = await filled.keep(HEADER + b"%d\r\n" % number, filled.ann, filled.eve)
-            await filled.store.maildrops.remove(filled.eve, [uid])
+            await remove(filled.store, filled.eve, [uid])
             number += 1
 
     arriving = asyncio.create_task(arrive())

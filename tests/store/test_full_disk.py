@@ -17,6 +17,7 @@ import pytest
 
 from mail.errors import StorageFull
 from tests.kit import CONFIG, Live, body_of, live_server, stuffed
+from tests.sessions import remove
 from tests.shapes import message
 from tests.store.aged import HEADER, Aged, aged_store
 from tests.waiting import until
@@ -117,7 +118,7 @@ async def aged(disk: Path) -> AsyncIterator[Aged]:
         chance = random.Random(1)
         for _ in range(MAILS):
             uid = await found.keep(HEADER + chance.randbytes(MIB // 2).hex().encode() + b"\r\n")
-            await found.store.maildrops.remove(found.ann, [uid])
+            await remove(found.store, found.ann, [uid])
         await found.store.upkeep.run_once()
         assert found.count("message") == MAILS
         yield found

@@ -14,6 +14,7 @@ from mail.lines import canonical
 from store.bodies import CHUNK_OCTETS
 from store.delivery import KEYS_AT_ONCE
 from store.records import Role, Usage
+from tests.sessions import listed, remove
 from tests.store.aged import aged_store
 from tests.store.conftest import PREFIX, QUOTA, Filled, fill, now
 
@@ -86,8 +87,8 @@ async def test_another_maildrop_does_not_see_it(filled: Filled) -> None:
         await filled.store.messages.open(filled.eve, uid)
     with pytest.raises(NoSuchMessage):
         await filled.store.messages.read(filled.eve, uid)
-    assert not (await filled.store.maildrops.snapshot(filled.eve)).entries
-    assert await filled.store.maildrops.remove(filled.eve, [uid]) == 0
+    assert not (await listed(filled.store, filled.eve))
+    assert await remove(filled.store, filled.eve, [uid]) == 0
     assert await filled.octets(filled.ann, uid) == PREFIX + HEADER
 
 
@@ -99,11 +100,11 @@ async def test_over_quota_for_one_recipient_keeps_none(filled: Filled) -> None:
     assert await filled.store.maildrops.full_since(filled.eve) is None
     with pytest.raises(OverQuota):
         await filled.keep(half, filled.eve, filled.ann)
-    assert not (await filled.store.maildrops.snapshot(filled.eve)).entries
+    assert not (await listed(filled.store, filled.eve))
     assert filled.sql("SELECT count(*) FROM body") == [(2,)]
     await filled.keep(HEADER, filled.ann)  # what was on its way may go over by a tenth
-    [*_, last] = (await filled.store.maildrops.snapshot(filled.ann)).entries
-    await filled.store.maildrops.remove(filled.ann, [last.uid])
+    [*_, last] = await listed(filled.store, filled.ann)
+    await remove(filled.store, filled.ann, [last.uid])
     await filled.keep(half, filled.eve)
 
 
@@ -114,7 +115,7 @@ async def test_one_over_quota_does_not_disturb_its_batch(filled: Filled) -> None
     )
     assert sum(isinstance(outcome, OverQuota) for outcome in outcomes) == 10
     kept = [outcome for outcome in outcomes if isinstance(outcome, UniqueId)]
-    entries = (await filled.store.maildrops.snapshot(filled.ann)).entries
+    entries = await listed(filled.store, filled.ann)
     assert {entry.uid for entry in entries} == set(kept)
 
 
@@ -194,7 +195,7 @@ async def _play(tmp_path_factory: pytest.TempPathFactory, acts: Sequence[Act]) -
                 seen.append(await filled.keep(canonical(HEADER + b"z" * number), *drops))
             elif seen:
                 chosen = [seen[number % len(seen)]]
-                await filled.store.maildrops.remove(filled.ann, chosen)
+                await remove(filled.store, filled.ann, chosen)
         for maildrop in (filled.ann, filled.eve):
             _compare(filled, maildrop, await filled.store.maildrops.usage(maildrop))
     finally:

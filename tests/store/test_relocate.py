@@ -13,6 +13,7 @@ from store import relocate
 from store.engines import StoreUnfit
 from store.records import Folder
 from tests.databases import Database
+from tests.sessions import remove
 from tests.shapes import message
 from tests.store.conftest import Filled, emptied, opened_at
 from tests.store.test_backup import content, nothing
@@ -35,7 +36,7 @@ async def fill_up(filled: Filled) -> None:
         await filled.keep(message(number, big=700_000), filled.ann, filled.eve)
         for number in range(30)
     ]
-    await filled.store.maildrops.remove(filled.ann, uids[:3])
+    await remove(filled.store, filled.ann, uids[:3])
     await filled.store.messages.move(filled.eve, uids[4:9], Folder.ARCHIVE)
 
 

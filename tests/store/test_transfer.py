@@ -14,6 +14,7 @@ from mail.lines import canonical
 from store.mailfiles import Format, Label, open_sink, open_source, rejected_of
 from store.records import Folder
 from store.transfer import Exported, Imported, Target
+from tests.sessions import remove
 from tests.shapes import message
 from tests.store.conftest import Filled
 
@@ -171,7 +172,7 @@ async def test_what_was_deleted_does_not_come_back_unless_it_is_gone_for_good(
     path.write_bytes(mbox(HEADER + b"\r\none\r\n", HEADER + b"\r\ntwo\r\n"))
     await bring(filled, path)
     one, _ = await filled.page(filled.ann)
-    await filled.store.maildrops.remove(filled.ann, [one.uid])
+    await remove(filled.store, filled.ann, [one.uid])
     assert (await bring(filled, path)).taken == 0
     # As final removal leaves it until the sweep.
     filled.sql("DELETE FROM message WHERE uid = :uid", uid=one.uid.octets)

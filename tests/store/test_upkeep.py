@@ -19,6 +19,7 @@ from store.removal import BODY_GRACE, REMOVED_AT_ONCE, TOMBSTONES_KEPT
 from store.upkeep import Calendar, Upkeep
 from store.verify import verify
 from store.writer import Work, Writer
+from tests.sessions import listed, remove
 from tests.store.aged import (
     HEADER,
     PREFIX,
@@ -34,6 +35,7 @@ from tests.store.aged import (
 T = TypeVar("T")
 
 SECOND = timedelta(seconds=1)
+MODSEQ = "SELECT modseq FROM maildrop WHERE id = :drop"
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ async def gone(aged: Aged, maildrop: int, uid: UniqueId) -> bool:
 
 async def test_a_deleted_message_goes_at_its_moment_and_not_before(aged: Aged) -> None:
     uid = await aged.keep(HEADER)
-    await aged.store.maildrops.remove(aged.ann, [uid])
+    await remove(aged.store, aged.ann, [uid])
     aged.time.goes_by(days=TRASH_DAYS, seconds=-1)
     await aged.store.upkeep.run_once()
     assert await aged.octets(aged.ann, uid) == PREFIX + HEADER
@@ -72,7 +74,7 @@ async def test_a_deleted_message_goes_at_its_moment_and_not_before(aged: Aged) -
 async def test_one_after_the_other_each_at_its_moment(aged: Aged) -> None:
     uids = [await aged.keep(HEADER) for _ in range(5)]
     for uid in uids:
-        await aged.store.maildrops.remove(aged.ann, [uid])
+        await remove(aged.store, aged.ann, [uid])
         aged.time.goes_by(hours=1)
     aged.time.goes_by(days=TRASH_DAYS, hours=-5, seconds=-1)
     for left in range(5, 0, -1):
@@ -86,11 +88,11 @@ async def test_one_after_the_other_each_at_its_moment(aged: Aged) -> None:
 
 async def test_what_is_restored_keeps_its_id_and_stays(aged: Aged) -> None:
     uid = await aged.keep(HEADER)
-    await aged.store.maildrops.remove(aged.ann, [uid])
+    await remove(aged.store, aged.ann, [uid])
     await aged.store.messages.move(aged.ann, [uid], Folder.INBOX)
     aged.time.goes_by(days=TRASH_DAYS + 1)
     await aged.store.upkeep.run_once()
-    [entry] = (await aged.store.maildrops.snapshot(aged.ann)).entries
+    [entry] = await listed(aged.store, aged.ann)
     assert entry.uid == uid
     assert await aged.octets(aged.ann, uid) == PREFIX + HEADER
     await sound(aged)
@@ -98,12 +100,12 @@ async def test_what_is_restored_keeps_its_id_and_stays(aged: Aged) -> None:
 
 async def test_a_session_reads_what_it_lists_although_it_was_purged(aged: Aged) -> None:
     uid = await aged.keep(HEADER)
-    listed = await aged.store.maildrops.snapshot(aged.ann)
+    entries = await listed(aged.store, aged.ann)
     await aged.store.messages.move(aged.ann, [uid], Folder.PURGED)
-    assert not (await aged.store.maildrops.snapshot(aged.ann)).entries
+    assert not (await listed(aged.store, aged.ann))
     aged.time.goes_by(seconds=(PURGED_FOR - SECOND).total_seconds())
     await aged.store.upkeep.run_once()
-    assert await aged.octets(aged.ann, listed.entries[0].uid) == PREFIX + HEADER
+    assert await aged.octets(aged.ann, entries[0].uid) == PREFIX + HEADER
     aged.time.goes_by(seconds=1)
     await aged.store.upkeep.run_once()
     with pytest.raises(NoSuchMessage):
@@ -114,10 +116,10 @@ async def test_a_session_reads_what_it_lists_although_it_was_purged(aged: Aged) 
 async def test_a_tombstone_says_what_went_and_when(aged: Aged) -> None:
     first, second = await aged.keep(HEADER), await aged.keep(HEADER)
     await aged.store.messages.move(aged.ann, [first, second], Folder.PURGED)
-    before = (await aged.store.maildrops.snapshot(aged.ann)).modseq
+    [(before,)] = aged.run(MODSEQ, drop=aged.ann)
     aged.time.goes_by(days=2)
     await aged.store.upkeep.run_once()
-    after = (await aged.store.maildrops.snapshot(aged.ann)).modseq
+    [(after,)] = aged.run(MODSEQ, drop=aged.ann)
     assert after == before + 1
     rows = aged.run("SELECT maildrop_id, modseq, uid FROM tombstone ORDER BY uid")
     assert [tuple(row) for row in rows] == [
@@ -190,7 +192,7 @@ async def test_trash_above_the_quota_is_purged_oldest_first(aged: Aged) -> None:
     uids = []
     for _ in range(6):  # each a bit more than a quarter
         uids.append(await aged.keep(content))
-        await aged.store.maildrops.remove(aged.ann, uids[-1:])
+        await remove(aged.store, aged.ann, uids[-1:])
         aged.time.goes_by(minutes=1)
     await aged.store.upkeep.run_once()
     folders = [(await aged.store.messages.read(aged.ann, uid)).folder for uid in uids]
@@ -205,7 +207,7 @@ async def test_trash_above_the_quota_is_purged_oldest_first(aged: Aged) -> None:
 async def test_a_closed_account_goes_whole_at_its_moment(aged: Aged) -> None:
     shared = await aged.keep(HEADER, aged.ann, aged.eve)
     own = [await aged.keep(HEADER) for _ in range(3)]
-    await aged.store.maildrops.remove(aged.ann, own[:1])
+    await remove(aged.store, aged.ann, own[:1])
     until = await aged.store.accounts.close("ann")
     aged.time.goes_by(seconds=(until - aged.time.now() - SECOND).total_seconds())
     await aged.store.upkeep.run_once()
@@ -309,7 +311,7 @@ async def test_cut_off_after_any_step_the_next_life_goes_on(url: str) -> None:
         both = [await aged.keep(HEADER + b"x" * n + b"\r\n", aged.ann, aged.eve) for n in range(3)]
         own = [await aged.keep(HEADER, aged.eve) for _ in range(3)]
         kept = await aged.keep(HEADER, aged.eve)
-        await aged.store.maildrops.remove(aged.eve, [*both[:2], *own])
+        await remove(aged.store, aged.eve, [*both[:2], *own])
         await aged.store.accounts.close("ann")
         time, eve = aged.time, aged.eve
     cuts = 0

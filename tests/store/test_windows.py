@@ -10,6 +10,7 @@ from mail.errors import NameTaken, NotFound
 from mail.ident import UniqueId
 from store.records import Credential, Folder, StoreSettings
 from store.store import Store
+from tests.sessions import remove
 from tests.store.conftest import PREFIX, Filled, now, populate
 
 HEADER = b"Subject: one\r\n\r\n"
@@ -79,7 +80,7 @@ async def test_what_left_a_window_never_comes_back(filled: Filled) -> None:
     phone_id = await phone(filled)
     await poll(filled, phone_id)
     assert await listed(filled, phone_id) == uids[2:]  # the first two are out
-    await filled.store.maildrops.remove(filled.ann, uids[2:4])
+    await remove(filled.store, filled.ann, uids[2:4])
     assert await listed(filled, phone_id) == uids[4:]  # and there is room
     await filled.store.messages.move(filled.ann, [uids[2]], Folder.INBOX)
     assert await listed(filled, phone_id) == [uids[2], *uids[4:]]
@@ -95,7 +96,7 @@ async def test_more_leaves_the_window_as_more_mail_comes(filled: Filled) -> None
     for _ in range(12):
         uids = sorted([*uids, await filled.keep(HEADER)])
         assert await poll(filled, phone_id) == uids[-MOST:]
-    await filled.store.maildrops.remove(filled.ann, uids[-MOST:])
+    await remove(filled.store, filled.ann, uids[-MOST:])
     assert await listed(filled, phone_id) == []
 
 

@@ -10,6 +10,7 @@ from yarl import URL
 
 from api.call import HttpLimits
 from mail.ident import UniqueId
+from tests.sessions import remove
 from tests.unit.api.conftest import WAIT_S, Api, Log, problem
 
 CONTENT = (
@@ -122,7 +123,7 @@ async def test_a_page_that_is_just_full_has_none_behind_it(api: Api) -> None:
 async def test_folders_are_apart(api: Api) -> None:
     account = await api.store.accounts.get("ann")
     first, second = [await api.deliver(CONTENT) for _ in range(2)]
-    await api.store.maildrops.remove(account.maildrop_id, [UniqueId.parse(first)])
+    await remove(api.store, account.maildrop_id, [UniqueId.parse(first)])
     client = await api.signed_in()
     assert await ids(client, "/api/emails?folder=inbox") == [second]
     assert await ids(client, "/api/emails?folder=trash") == [first]
@@ -204,7 +205,7 @@ async def test_an_etag_stands_for_every_octet(api: Api) -> None:
     before = await tag(path)
     assert before == await tag(path)
     tags = {before, await tag(f"{path}?headers=true"), await tag(f"{path}/raw")}
-    await api.store.maildrops.remove(account.maildrop_id, [UniqueId.parse(uid)])
+    await remove(api.store, account.maildrop_id, [UniqueId.parse(uid)])
     tags.add(await tag(path))
     assert len(tags) == 4
 

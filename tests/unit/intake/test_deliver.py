@@ -9,6 +9,7 @@ from intake.recipients import resolve
 from mail.address import Address
 from mail.errors import MailLoop
 from store.records import Message
+from tests.sessions import listed
 from tests.store.conftest import Filled, now
 
 HOST = "mail.example.test"
@@ -35,9 +36,8 @@ async def keep(filled: Filled, arrived: Arrival) -> None:
 
 async def stored(filled: Filled, maildrop: int) -> list[tuple[Message, bytes]]:
     """Each message, with what follows its prefix."""
-    drop = await filled.store.maildrops.snapshot(maildrop)
     found = []
-    for entry in drop.entries:
+    for entry in await listed(filled.store, maildrop):
         message = await filled.store.messages.read(maildrop, entry.uid)
         octets = await filled.octets(maildrop, entry.uid)
         assert len(octets) == message.size == entry.size

@@ -25,6 +25,7 @@ from store.messages import Copy, NewMessage
 from store.records import Role, StoreSettings
 from store.store import Store
 from tests.dialog import SECRET, USER, content
+from tests.sessions import listed, remove
 
 WAIT_S = 20  # longer than anything here takes; a test that waits so long has failed
 TOGETHER = 500  # messages in the writer's queue
@@ -65,11 +66,11 @@ class Place:
         return [entry.size for entry in await self._entries()]
 
     async def _entries(self) -> Any:
-        return (await self.store.maildrops.snapshot(self.maildrop_id)).entries
+        return await listed(self.store, self.maildrop_id)
 
     async def fill(self, *sizes: int) -> None:
         old = [entry.uid for entry in await self._entries()]
-        await self.store.maildrops.remove(self.maildrop_id, old)
+        await remove(self.store, self.maildrop_id, old)
         start = now()
         copy = Copy(self.maildrop_id, Address.parse(USER), b"")
         messages = [
