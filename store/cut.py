@@ -63,8 +63,8 @@ class Cut:
     `settled`: all that is left out was retrieved, and stays out. Otherwise as much is shown as may
     be, nothing of it was retrieved, and all that was not and is left out is newer.
 
-    `watched`: as soon as one of these is retrieved, something else is shown. All that matters of
-    the marks is in the chunks of `span`, the first and the last.
+    `watched`: as soon as one of these is retrieved, something else is shown. No marks matter but
+    those from `oldest` to `newest`.
     """
 
     modseq: int
@@ -72,21 +72,25 @@ class Cut:
     floor: int
     settled: bool
     watched: Marks
-    span: tuple[int, int]
+    oldest: int
+    newest: int
 
 
 def cut_anew(modseq: int, inbox: Entries, marks: Marks, *, floor: int, most: int) -> Cut:
     """From the whole inbox and all marks: a third of a second for a million messages."""
     places, floor = choose(inbox.born, marks, floor=floor, most=most)
     shown = _only(inbox, places)
-    full = len(shown) == most and not any(marks.among(shown.born))
-    return _cut(modseq, shown, marks, floor, settled=not full)
+    born = shown.born
+    settled = len(born) < most or any(marks.among(born))
+    watched = Marks.of(number for number in born if not settled or number <= floor)
+    ends = (min(born), max(born)) if born else (0, 0)
+    return Cut(modseq, shown, floor, settled, watched, *ends)
 
 
 def cut_again(before: Cut, modseq: int, changes: Changes, marks: Marks, *, most: int) -> Cut | None:
     """From what was shown before and what has changed since, in a time that `most` bounds.
 
-    `marks` are those of `before.span` and of `changes`. None where the whole inbox has to be asked.
+    `marks` are those of what was shown and of `changes`. None: the whole inbox has to be asked.
     """
     same = not marks.meets(before.watched)
     if same and (not changes or (not before.settled and _passes_by(before, changes, marks))):
@@ -94,42 +98,38 @@ def cut_again(before: Cut, modseq: int, changes: Changes, marks: Marks, *, most:
     if not before.settled:
         return None
     entries = merged(before.entries, changes)
-    born = entries.born
-    floor, out = before.floor, set[int]()
-    excess = len(entries) - most
-    for place in sorted(range(len(born)), key=born.__getitem__):
-        number = born[place]
+    floor, excess = before.floor, len(entries) - most
+    passed: list[int] = []
+    out: list[int] = []
+    oldest_first = sorted(entries.born)
+    for number in oldest_first:
         if number > floor and excess <= 0:
             break
         if number in marks:
-            out.add(place)
+            out.append(number)
             floor = max(floor, number)
             excess -= 1
+        else:
+            passed.append(number)
     if excess > 0:
         return None
-    shown = _only(entries, [place for place in range(len(born)) if place not in out])
-    return _cut(modseq, shown, marks, floor, settled=True)
+    shown = merged(entries, {entries.uid(entries.born.index(number)): None for number in out})
+    watched = Marks.of(number for number in passed if number <= floor)
+    ends = (oldest_first[0], oldest_first[-1]) if oldest_first else (0, 0)
+    return Cut(modseq, shown, floor, True, watched, *ends)
 
 
 def _passes_by(before: Cut, changes: Changes, marks: Marks) -> bool:
     """Whether nothing that is shown has gone, and all that has come is newer, or retrieved."""
     entries = before.entries
-    newest = max(entries.born)
     for uid, change in changes.items():
         at = bisect_left(range(len(entries)), uid, key=entries.uid)
         if at < len(entries) and entries.uid(at) == uid:
             if change is None:
                 return False
-        elif change and change.born < newest and change.born not in marks:
+        elif change and change.born < before.newest and change.born not in marks:
             return False
     return True
-
-
-def _cut(modseq: int, shown: Entries, marks: Marks, floor: int, *, settled: bool) -> Cut:
-    born = shown.born
-    watched = Marks.of(number for number in born if not settled or number <= floor)
-    span = (min(born) // CHUNK, max(born) // CHUNK) if born else (0, 0)
-    return Cut(modseq, shown, floor, settled, watched, span)
 
 
 def choose(

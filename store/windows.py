@@ -129,8 +129,8 @@ class Windows:
             changed = changes(key[0], before.modseq, now, connection)
         if changed is None:
             return None
-        chunks = [*before.span, *(each.born // CHUNK for each in changed.values() if each)]
-        marks = Marks(_bitmaps(key, min(chunks), max(chunks), connection))
+        born = [before.oldest, before.newest, *(each.born for each in changed.values() if each)]
+        marks = Marks(_bitmaps(key, min(born) // CHUNK, max(born) // CHUNK, connection))
         return cut_again(before, now.modseq, changed, marks, most=self._max_listed)
 
     def _keep(self, key: Key, cut: Cut) -> None:
