@@ -7,20 +7,30 @@ a field from us.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
-_COLON = re.compile(rb"[ \t]*:")
 _END = re.compile(rb"\r\n(?![ \t])")
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """Where a field stands in its block, and what follows the colon, folded as it came."""
+    """A field in its block, of which no more is looked at than is asked for."""
 
+    header: bytes
     start: int
-    end: int
-    value: bytes
+    colon: int  # what follows it is the value
+
+    @property
+    def end(self) -> int:
+        last = _END.search(self.header, self.colon)
+        return last.end() if last else len(self.header)
+
+    def value(self, octets: int) -> bytes:
+        """So many octets of what follows the colon at the most, folded as they came."""
+        part = self.header[self.colon : self.colon + octets + 2]
+        last = _END.search(part)
+        return part[: last.start() if last else octets]
 
 
 def header_of(content: bytes) -> bytes:
@@ -31,17 +41,14 @@ def header_of(content: bytes) -> bytes:
     return content if blank < 0 else content[: blank + 2]
 
 
-def fields(header: bytes, name: bytes) -> Iterator[Field]:
-    """Every field of that name, which is given in lower case, from the top."""
-    # An expression that ignores case looks at each octet, ten times as slowly.
-    lowered = header.lower()
-    at = lowered.find(name)
-    while at >= 0:
-        end = at + len(name)
-        if at == 0 or header[at - 2 : at] == b"\r\n":
-            colon = _COLON.match(header, end)
-            last = _END.search(header, colon.end()) if colon else None
-            if colon and last:
-                end = last.end()
-                yield Field(at, end, header[colon.end() : last.start()])
-        at = lowered.find(name, end)
+def fields(header: bytes, *names: bytes, most: int | None = None) -> list[list[Field]]:
+    """For each name, which is given in lower case, its fields from the top: `most` of them."""
+    # An expression that ignores case, or has no text to begin with, takes ten times as long.
+    lowered = b"\r\n" + header.lower()
+    return [
+        [
+            Field(header, found.start(), found.end() - 2)
+            for found in islice(re.finditer(rb"\r\n%b[ \t]*+:" % name, lowered), most)
+        ]
+        for name in names
+    ]

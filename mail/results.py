@@ -35,8 +35,9 @@ def without_ours(content: bytes, hostname: str) -> bytes:
     ours = parse_domain(hostname)
     kept = []
     at = 0
-    for field in fields(header, b"authentication-results"):
-        if _claims(field.value, ours):
+    [found] = fields(header, b"authentication-results")
+    for field in found:
+        if _claims(field.value(GAP_OCTETS + _ID_OCTETS), ours):
             kept.append(content[at : field.start])
             at = field.end
     return b"".join((*kept, content[at:])) if kept else content

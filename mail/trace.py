@@ -15,7 +15,8 @@ from mail.errors import BadAddress
 from mail.header import fields
 from mail.ident import UniqueId
 
-RECEIVED = 100  # RFC 5321 section 6.3: no honest way has so many hops
+HOPS = 100  # RFC 5321 section 6.3: no honest way has so many
+PATH_OCTETS = 1000  # of a field that holds an address
 LINE = 78  # RFC 5322 section 2.1.1: characters, where it can be kept
 
 # What OpenSSL calls the suites of TLS 1.2 that we serve; its names for TLS 1.3 are the registry's.
@@ -106,17 +107,17 @@ def prefix(hop: Hop, *, sender: Address | None, recipient: Address, shown: bool)
 def loops(header: bytes, recipients: Collection[Address]) -> bool:
     """Whether a message with this canonical header goes in a circle.
 
-    It does with more than RECEIVED fields of that name, or when it was delivered to one of the
-    recipients already.
+    It does with more than HOPS fields of one name that each hop may add, or when it was delivered
+    to one of the recipients already.
     """
-    for count, _ in enumerate(fields(header, b"received"), 1):
-        if count > RECEIVED:
-            return True
+    received, delivered, results = fields(
+        header, b"received", b"delivered-to", b"authentication-results", most=HOPS + 1
+    )
+    if max(len(received), len(delivered), len(results)) > HOPS:
+        return True
     here = {recipient.folded for recipient in recipients}
-    for count, field in enumerate(fields(header, b"delivered-to"), 1):
-        if count > RECEIVED:
-            return True
-        text = field.value.replace(b"\r\n", b"").decode("utf-8", "replace")
+    for field in delivered:
+        text = field.value(PATH_OCTETS).replace(b"\r\n", b"").decode("utf-8", "replace")
         try:
             if Address.parse(text.strip(" \t<>")).folded in here:
                 return True

@@ -35,12 +35,15 @@ HEADER = (
 
 def test_fields() -> None:
     # RFC 5322 section 2.2.3 (folding), section 4.5 (white space before the colon)
-    found = [(HEADER[each.start : each.end], each.value) for each in fields(HEADER, b"a")]
-    assert found == [
-        (b"A: 1\r\n", b" 1"),
-        (b"a : 2\r\n", b" 2"),
-        (b"A\t :\r\n 4\r\n\t5 a:\r\n", b"\r\n 4\r\n\t5 a:"),
-        (b"A:\r\n", b""),
-    ]
-    assert not list(fields(HEADER, b"c"))
-    assert not list(fields(b"", b"a"))
+    whole = [b"A: 1\r\n", b"a : 2\r\n", b"A\t :\r\n 4\r\n\t5 a:\r\n", b"A:\r\n"]
+    [found] = fields(HEADER, b"a")
+    assert [HEADER[each.start : each.end] for each in found] == whole
+    assert [each.value(99) for each in found] == [b" 1", b" 2", b"\r\n 4\r\n\t5 a:", b""]
+    assert [each.value(3) for each in found] == [b" 1", b" 2", b"\r\n ", b""]
+    assert fields(HEADER, b"a", b"ab", most=2) == [found[:2], fields(HEADER, b"ab")[0]]
+    assert fields(HEADER, b"c") == fields(b"", b"a") == [[]]
+
+
+def test_a_last_line_that_does_not_end_is_one_all_the_same() -> None:
+    [[last]] = fields(b"B: 1\r\nA: 2\r\n 3", b"a")
+    assert (last.start, last.end, last.value(99)) == (6, 14, b" 2\r\n 3")

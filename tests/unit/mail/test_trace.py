@@ -1,6 +1,7 @@
 """The prefix: RFC 5321 section 4.4 as a pattern, and strangers who type what they like."""
 
 import re
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from mail.address import Address, DomainName
 from mail.ident import UniqueId
 from mail.lines import canonical, measure
+from mail.results import without_ours
 from mail.trace import Hop, letter, loops, prefix
 
 AT = datetime(2026, 5, 1, 10, 2, 3, tzinfo=UTC)
@@ -239,6 +241,8 @@ RECEIVED_FIELD = b"Received: from a.example by b.example;\r\n\tFri, 01 May 2026 
         (b"rEcEiVeD \t: x\r\n" * 101, True),
         (b"Delivered-To: eve@example.org\r\n" * 100, False),
         (b"Delivered-To: eve@example.org\r\n" * 101, True),
+        (b"Authentication-Results: x\r\n" * 100, False),
+        (b"Authentication-Results: x\r\n" * 101, True),
         (b"Delivered-To: ann@example.org\r\n", True),
         (b"Subject: x\r\ndelivered-to:\r\n\t<ANN@Example.ORG>\r\n", True),
         (b'Delivered-To: "ann"@example.org\r\n', True),
@@ -254,6 +258,39 @@ RECEIVED_FIELD = b"Received: from a.example by b.example;\r\n\tFri, 01 May 2026 
 )
 def test_circles(header: bytes, circle: bool) -> None:  # noqa: FBT001
     assert loops(header, [BOB, ANN]) == circle
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *(b"Received: x\r\n", b"Received\r\n", b"Received ", b"Received"),
+        *(b"Delivered-To: x@y\r\n", b"Delivered-To:\r\n ann@example.com\r\n", b"Delivered-To:"),
+        *(b"Authentication-Results: x\r\n", b"Authentication-Results: mail.example.org\r\n"),
+        *(b"x", b"x\r\n", b"\r\n ", b"\r\n\t", b"("),
+    ],
+)
+@pytest.mark.parametrize("first", [b"X:", b"Delivered-To: ", b"Authentication-Results: (x)"])
+def test_a_hostile_header_is_no_more_work_for_being_longer(first: bytes, piece: bytes) -> None:
+    """What is done for each octet is done in C; what is done in Python has a bound."""
+
+    def work(count: int) -> int:
+        header = first + b"\r\n" * piece.endswith(b"\n") + piece * count + b"\r\n"
+        steps = 0
+
+        def step(*_: object) -> None:
+            nonlocal steps
+            steps += 1
+
+        before = sys.getprofile()
+        sys.setprofile(step)
+        try:
+            if not loops(header, [ANN]):
+                without_ours(header, HOP.by)
+        finally:
+            sys.setprofile(before)
+        return steps
+
+    assert work(20_000) <= work(1_000) + 10
 
 
 def test_what_we_write_is_what_we_know_a_circle_by() -> None:
