@@ -46,9 +46,9 @@ PACKED_AT_ONCE = 16 * 1024  # octets: below, a thread costs more than the work
 PURGED_FOR = timedelta(hours=24)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OpenMessage:
-    """A message whose first octets have been read; `blocks` gives all of them in order."""
+    """A message whose first octets have been read; `blocks` gives all of them in order, once."""
 
     message: Message
     _first: bytes
@@ -60,7 +60,7 @@ class OpenMessage:
         """Prefix and body. Raises MessageDamaged before the last octets would be given."""
         yield self.message.prefix
         digest = hashlib.sha256()
-        block = self._first
+        block, self._first = self._first, b""  # not kept while the others are sent
         left = self._octets
         n = 0
         while left:

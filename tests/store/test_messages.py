@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sys
 from collections.abc import Sequence
 
 import pytest
@@ -40,6 +41,18 @@ async def test_octets_come_back_as_they_went_in(filled: Filled) -> None:
         stored = await filled.octets(filled.ann, uid)
         assert stored == PREFIX + content
         assert message.size == len(stored)
+
+
+async def test_a_block_that_was_given_is_not_kept(filled: Filled) -> None:
+    """Thousands may be reading at once, each as slowly as it may."""
+    uid = await filled.keep(b"y" * 2 * CHUNK_OCTETS)
+    opened = await filled.store.messages.open(filled.ann, uid)
+    blocks = opened.blocks()
+    await anext(blocks)  # our trace
+    first = await anext(blocks)
+    await anext(blocks)
+    assert sys.getrefcount(first) <= 2  # our name for it, and the argument
+    assert opened.message.uid == uid
 
 
 async def test_one_body_serves_all_recipients(filled: Filled) -> None:
