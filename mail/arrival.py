@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from mail.address import Address
 from mail.errors import BadAddress
-from mail.facts import HEADER_OCTETS
+from mail.facts import HEADER_OCTETS, date
 
 FROM_LINE_OCTETS = 1000
 
@@ -30,7 +29,7 @@ def arrived(content: bytes) -> datetime | None:
     for match in _TRACE.finditer(header):
         # RFC 5322 section 3.6.7: the date follows the last semicolon.
         octets = match[2].rpartition(b";")[2].replace(b"\r\n", b"")
-        dates.setdefault(match[1].lower(), _date(octets.decode("latin-1")))
+        dates.setdefault(match[1].lower(), date(octets.decode("latin-1")))
     return dates.get(b"received") or dates.get(b"date")
 
 
@@ -45,18 +44,10 @@ def read_from_line(line: bytes) -> tuple[Address | None, datetime | None] | None
         sender = Address.parse(match[1])
     except BadAddress:
         sender = None
-    return sender, _date(match[2])
+    return sender, date(match[2])
 
 
 def from_line(sender: str, at: datetime) -> bytes:
     """The line before a message in an mbox, with LF. `sender` is empty for the null sender."""
     text = f"From {sender or 'MAILER-DAEMON'} {at.astimezone(UTC).ctime()}\n"
     return text.encode("utf-8", "surrogateescape")
-
-
-def _date(text: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None

@@ -70,7 +70,7 @@ def read(content: bytes) -> Facts:
         from_text=fields.get("from", "")[:320],
         to_text=fields.get("to", "")[:500],
         subject=fields.get("subject", "")[:500],
-        sent_at=_date(fields.get("date", "")),
+        sent_at=date(fields.get("date", "")),
         message_id=identity[0][:250] if identity else "",
     )
 
@@ -80,7 +80,8 @@ def codec(charset: str) -> str | None:
     return _CODECS.get(normalize_encoding(charset).lower())
 
 
-def _date(text: str) -> datetime | None:
+def date(text: str) -> datetime | None:
+    """A date of RFC 5322, in UTC; None where there is none to be read."""
     try:
         moment = parsedate_to_datetime(text)
         # "-0000" is read as a time without a zone; RFC 5322 section 3.3: it is UTC.

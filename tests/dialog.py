@@ -288,12 +288,9 @@ def message_octets(size: int, body_lines: int | None) -> bytes:
 class SocketTalk:
     """Runs a dialog over a connected socket."""
 
-    def __init__(self, connection: socket.socket, context: ssl.SSLContext) -> None:
-        """`context` is for STLS."""
+    def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._context = context
         self._file = connection.makefile("rb")
-        assert self.line().startswith(b"+OK ")
 
     def send(self, octets: bytes) -> None:
         self._connection.sendall(octets)
@@ -305,11 +302,20 @@ class SocketTalk:
         assert line.endswith(b"\r\n")
         return line[:-2]
 
+    def close(self) -> None:
+        self._file.close()
+        self._connection.close()
+
+
+class GreetedTalk(SocketTalk):
+    """One of POP3, after the greeting; `context` is for STLS."""
+
+    def __init__(self, connection: socket.socket, context: ssl.SSLContext) -> None:
+        super().__init__(connection)
+        self._context = context
+        assert self.line().startswith(b"+OK ")
+
     def start_tls(self) -> None:
         self._file.close()
         self._connection = self._context.wrap_socket(self._connection)
         self._file = self._connection.makefile("rb")
-
-    def close(self) -> None:
-        self._file.close()
-        self._connection.close()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pop3d.server import Pop3Limits
-from tests.dialog import DIALOGS, SocketTalk, parse, run, wire
+from tests.dialog import DIALOGS, GreetedTalk, parse, run, wire
 from tests.unit.pop3d.listener import SIGN_IN, WAIT_S, Place, running, trusting
 
 Events = list[MutableMapping[str, Any]]
@@ -28,9 +28,9 @@ async def test_dialog(path: Path, place: Place) -> None:
     async with running(place, stls=dialog.stls) as live:
         address = live.endpoint.host, live.endpoint.port
 
-        def connect() -> SocketTalk:
+        def connect() -> GreetedTalk:
             plain = create_connection(address, WAIT_S)
-            return SocketTalk(plain if dialog.stls else trusting().wrap_socket(plain), trusting())
+            return GreetedTalk(plain if dialog.stls else trusting().wrap_socket(plain), trusting())
 
         await asyncio.to_thread(run, dialog, connect)
 

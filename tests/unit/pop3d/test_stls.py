@@ -9,7 +9,7 @@ import pytest
 
 from net.listen import Endpoint
 from pop3d.server import Pop3Limits
-from tests.dialog import SocketTalk
+from tests.dialog import GreetedTalk
 from tests.unit.pop3d.listener import (
     PATIENT,
     SIGN_IN,
@@ -30,9 +30,9 @@ async def begun(live: Running) -> Client:
     return client
 
 
-def talk_in_tls(endpoint: Endpoint, context: ssl.SSLContext) -> SocketTalk:
+def talk_in_tls(endpoint: Endpoint, context: ssl.SSLContext) -> GreetedTalk:
     """The same, gone on in TLS; with a socket that blocks."""
-    talk = SocketTalk(socket.create_connection((endpoint.host, endpoint.port), WAIT_S), context)
+    talk = GreetedTalk(socket.create_connection((endpoint.host, endpoint.port), WAIT_S), context)
     talk.send(b"STLS\r\n")
     assert talk.line().startswith(b"+OK")
     talk.start_tls()

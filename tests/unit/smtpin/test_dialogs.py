@@ -60,28 +60,6 @@ class Cast(Shelf):
         return await super().deliver(arrival)
 
 
-class Talk:
-    """One connection; the dialog reads the greeting itself."""
-
-    def __init__(self, port: int) -> None:
-        self._connection = socket.create_connection(("127.0.0.1", port))
-        self._file = self._connection.makefile("rb")
-
-    def send(self, octets: bytes) -> None:
-        self._connection.sendall(octets)
-
-    def line(self) -> bytes:
-        line = self._file.readline()
-        if not line:
-            raise EOFError
-        assert line.endswith(b"\r\n")
-        return line[:-2]
-
-    def close(self) -> None:
-        self._file.close()
-        self._connection.close()
-
-
 @pytest.mark.parametrize("text", DIALOGS.values(), ids=DIALOGS.keys())
 async def test_dialog(text: str, tls: ssl.SSLContext) -> None:
     parsed = dialog.parse(text)
@@ -89,7 +67,11 @@ async def test_dialog(text: str, tls: ssl.SSLContext) -> None:
     context = tls if given.pop("tls", 0) else None
     limits = Limits(pause_s=0, **given)
     async with listening(limits, shelf=Cast(), tls=context) as listener:
-        await asyncio.to_thread(dialog.run, parsed, lambda: Talk(listener.port))
+
+        def connect() -> dialog.SocketTalk:
+            return dialog.SocketTalk(socket.create_connection(("127.0.0.1", listener.port)))
+
+        await asyncio.to_thread(dialog.run, parsed, connect)
 
 
 def test_every_reply_is_shown_by_a_dialog_or_brought_about_by_a_test_of_its_own() -> None:

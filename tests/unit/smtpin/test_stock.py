@@ -166,7 +166,7 @@ async def test_d08_stock_cancels_the_handler_when_the_client_stops_sending() -> 
         async def handle_DATA(self, *_arguments: object) -> str:
             begun.set()
             try:
-                await asyncio.sleep(60)
+                await asyncio.Event().wait()
             finally:
                 ended.set()
             return "250 OK"
