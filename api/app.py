@@ -7,7 +7,7 @@ MAY       whatever a handler does: sign in, read messages
 NEVER     log a body, a secret or a query; tell a fault of ours in detail; let a response that broke
           off look complete
 FAILS     towards the client only: a problem document, or a connection that is cut
-RFC       9110, 9112 (HTTP), 9457 (problem documents), 6750 (bearer tokens), 8288 (Link)
+RFC       9110, 9112 (HTTP), 9457 (problem documents), 6750 (bearer tokens), 8288 (Link), 6797
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ from api.problems import Problem
 from api.replies import TRAIL
 from api.routes import BODY_OCTETS, ROUTES, Route
 from mail.errors import Failure, StorageBusy
-from net.accept import Listener
+from net.accept import Listener, Tls, Visit
 from net.metrics import HTTP_ANSWERS
 
 PARTS: Final = web.AppKey("parts", ApiParts)
+NAMES: Final = web.AppKey("names", frozenset[str])
 PAGE: Final = web.RequestKey("page", Page)
+HSTS: Final = "max-age=31536000"  # RFC 6797 section 6.1.1
 ANY_HOST: Final = frozenset(route.path for route in ROUTES if route.any_host)
 
 
@@ -42,22 +44,30 @@ class ApiServer:
     """Started once, stopped once, in one event loop."""
 
     def __init__(self, parts: ApiParts) -> None:
+        self._parts = parts
         self._runner = web.AppRunner(build(parts))
-        self._listener = Listener(
-            lambda visit: Connection(self._server, parts, visit), limiters=(parts.connections,)
-        )
+        self._listeners: list[Listener] = []
 
-    async def start(self, sockets: Sequence[socket]) -> None:
-        """Serves on bound sockets, which are ours from here on."""
+    async def start(
+        self, sockets: Sequence[socket], secure: Sequence[socket] = (), tls: Tls | None = None
+    ) -> None:
+        """Serves on bound sockets, which are ours from here on: the first ones without TLS."""
         await self._runner.setup()
-        self._listener.start(sockets)
+        for some, way in ((sockets, None), (secure, tls)):
+            listener = Listener(self._connection, limiters=(self._parts.connections,), tls=way)
+            listener.start(some)
+            self._listeners.append(listener)
 
     async def stop(self, grace_s: float) -> None:
         """No new connections; idle ones are closed; what is under way has `grace_s` to end."""
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         self._server.pre_shutdown()
         await self._server.shutdown(grace_s / 2)  # it waits for this long twice
         await self._runner.cleanup()
+
+    def _connection(self, visit: Visit) -> Connection:
+        return Connection(self._server, self._parts, visit)
 
     @property
     def _server(self) -> web.Server:
@@ -71,6 +81,8 @@ def build(parts: ApiParts) -> web.Application:
     browsers = session_middleware(Storage(parts.store, client))
     app = web.Application(middlewares=[top, browsers, counted], client_max_size=BODY_OCTETS)
     app[PARTS] = parts
+    public = security.host_name(parts.site.public_url.partition("://")[2])
+    app[NAMES] = frozenset({parts.hostname.lower(), public})
     app[STORE] = parts.store
     app.on_response_prepare.append(replies.dress)
     for path in dict.fromkeys(route.path for route in ROUTES):
@@ -92,8 +104,10 @@ def build(parts: ApiParts) -> web.Application:
 async def top(request: web.Request, handler: Handler) -> web.StreamResponse:
     """The top of a request: whatever becomes of it is answered or cut, and logged once."""
     parts = request.app[PARTS]
-    peer, _ = doors.client_of(request, parts.site.proxies)
+    peer, scheme = doors.client_of(request, parts.site.proxies)
     trail = replies.begin(request, peer)
+    if parts.site.hsts and scheme == "https":
+        trail.fields["Strict-Transport-Security"] = HSTS
     stall_s = parts.limits.write_stall_s
     try:
         response = await answer(request, handler)
@@ -116,9 +130,9 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         parts = request.app[PARTS]
         if request.path not in ANY_HOST:
-            security.check_host(request, parts.hostname, request[TRAIL].peer)
+            security.check_host(request, request.app[NAMES], request[TRAIL].peer)
             if not doors.check_way(request, parts.site.proxies):
-                place = f"https://{parts.hostname}{request.rel_url.raw_path_qs}"
+                place = f"{parts.site.public_url}{request.rel_url.raw_path_qs}"
                 return web.Response(status=308, headers={"Location": place})
         return await handler(request)
     except Problem as raised:
@@ -145,7 +159,7 @@ async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
     if charged is None:
         return await handler(request)
     kind, key, taken = charged
-    trail.fields = doors.rate_fields(kind, taken)
+    trail.fields |= doors.rate_fields(kind, taken)
     if taken.wait_s:
         raise doors.too_many(kind, taken, now=parts.clock())
     if kind != "auth" or not parts.site.failures_only:

@@ -46,6 +46,8 @@ class Site:
 
     `proxies`: whose word about their clients is believed. `exempt`: whom no limit per client
     counts. `failures_only`: a sign-in that went well is not counted. `pop3_port`: of set-up cards.
+    `public_url`: what browsers type, without a slash at its end. `hsts`: the certificate is one
+    that they trust, so they may remember that we are there over TLS.
     """
 
     registration: Literal["invite", "open", "closed"] = "invite"
@@ -53,6 +55,8 @@ class Site:
     exempt: Sequence[Network] = ()
     failures_only: bool = False
     pop3_port: int = 995
+    public_url: str = "https://localhost"
+    hsts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ async def create(call: Call[Query, NewInvite]) -> Reply:
         life=life,
         by=call.account.id,
     )
-    link = f"https://{parts.hostname}/register?invite={code}"
+    link = f"{parts.site.public_url}/register?invite={code}"
     return Reply(InviteMade(**detail(made).model_dump(), link=link), status=201)
 
 

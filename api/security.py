@@ -11,6 +11,7 @@ import hmac
 import json
 import math
 import re
+from collections.abc import Collection
 from typing import Any, Final, NoReturn
 from urllib.parse import parse_qsl
 
@@ -32,12 +33,17 @@ SEAL_OCTETS: Final = 16
 FORM_FIELDS: Final = 20
 
 
-def check_host(request: web.BaseRequest, hostname: str, peer: Peer) -> None:
+def host_name(host: str) -> str:
+    """Of a host that may have a port behind it; "" for what is none."""
+    match = _HOST.fullmatch(host)
+    return match["name"].lower() if match else ""
+
+
+def check_host(request: web.BaseRequest, names: Collection[str], peer: Peer) -> None:
     """A page of another site can reach us under its own name (DNS rebinding), not under ours."""
-    match = _HOST.fullmatch(request.headers.get("Host", ""))
-    name = match["name"].lower() if match else ""
+    name = host_name(request.headers.get("Host", ""))
     here = name in LOOPBACK_NAMES and peer.address.is_loopback
-    if name != hostname.lower() and not here:
+    if name not in names and not here:
         raise Problem("wrong-host")
 
 

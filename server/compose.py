@@ -26,6 +26,7 @@ from auth.tokens import Tokens, load_key, load_keys
 from auth.vault import Vault
 from intake.deliver import deliver
 from intake.recipients import resolve
+from net.accept import Tls
 from net.limits import OctetBudget
 from net.tls import BadCertificate, Certificate, make_self_signed
 from pop3d.connection import ALPN
@@ -50,6 +51,7 @@ MIB = 1024 * 1024
 ON_DELETE = {"trash": Folder.TRASH, "archive": Folder.ARCHIVE, "purge": Folder.PURGED}
 POP3_DRAIN_S = 30
 API_DRAIN_S = 5
+HTTP_ALPN = ("http/1.1",)  # RFC 7301 section 6
 CERTIFICATE_LOOK_S = 30
 
 
@@ -89,7 +91,8 @@ class Server:
                     stls=stls,
                     proxies=config.server.proxy_protocol,
                 )
-            await self._api.start(share.sockets.http)
+            secure = Tls(self.certificate.context(HTTP_ALPN))
+            await self._api.start(share.sockets.http, share.sockets.https, secure)
             if share.commanded:
                 await self._control.start()
             self.store.directory.start()
@@ -152,6 +155,8 @@ class Server:
             exempt=config.limits.exempt,
             failures_only=config.limits.auth_counts == "failures",
             pop3_port=pop3[0].port if pop3 else 995,
+            public_url=config.public_url,
+            hsts=config.tls.mode != "self-signed",
         )
 
     async def setup_code(self) -> str | None:

@@ -195,6 +195,11 @@ class Config(BaseModel):
         """Where the value of a key comes from."""
         return self._sources.get(key, "default")
 
+    @property
+    def public_url(self) -> str:
+        """What browsers type to come here."""
+        return self.api.public_url or f"https://{self.server.hostname}"
+
     def know_sources(self, sources: Mapping[str, Source]) -> "Config":
         self._sources = sources
         return self
@@ -208,8 +213,6 @@ NOT_BUILT: Final[Mapping[str, tuple[str, ...]]] = {
     "smtp.dmarc": (),
     "smtp.dnsbl": (),
     "pop3.refuser_listen": (),
-    "api.listen": (),
-    "api.public_url": (),
     "store.bodies": (),
     "store.journal_days": (),
     "tls.mode": ("files",),

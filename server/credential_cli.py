@@ -148,7 +148,7 @@ def invite_add(
 ) -> None:
     """A code with which somebody can make an account. It is shown once."""
     made = terminal.ask("invite add", address=address, uses=uses, days=days)
-    link = f"https://{terminal.config().server.hostname}/register?invite={made['code']}"
+    link = f"{terminal.config().public_url}/register?invite={made['code']}"
     terminal.show(
         made | {"link": link},
         f"link      {link}",

@@ -38,15 +38,16 @@ class Sockets:
     pop3: list[socket.socket]
     pop3_stls: list[socket.socket]
     http: list[socket.socket]
+    https: list[socket.socket]
 
     def endpoints(self) -> dict[str, list[Endpoint]]:
         return {
             name: [Endpoint(*opened.getsockname()[:2]) for opened in getattr(self, name)]
-            for name in ("smtp", "pop3", "pop3_stls", "http")
+            for name in ("smtp", "pop3", "pop3_stls", "http", "https")
         }
 
     def close(self) -> None:
-        for opened in (*self.smtp, *self.pop3, *self.pop3_stls, *self.http):
+        for opened in (*self.smtp, *self.pop3, *self.pop3_stls, *self.http, *self.https):
             opened.close()
 
 
@@ -92,8 +93,8 @@ def worker_row(pid: int | None, since: datetime) -> dict[str, Any]:
 
 def open_sockets(config: Config) -> Sockets:
     """Raises Trouble: a port is taken or not ours, or root would serve the world."""
-    pop3 = config.pop3
-    wanted = (config.smtp.listen, pop3.listen, pop3.stls_listen, config.api.http_listen)
+    pop3, api = config.pop3, config.api
+    wanted = (config.smtp.listen, pop3.listen, pop3.stls_listen, api.http_listen, api.listen)
     if os.geteuid() == 0 and not all(endpoint.loopback for part in wanted for endpoint in part):
         raise Trouble(
             "Restante does not serve the network as root.",

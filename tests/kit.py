@@ -56,7 +56,7 @@ exempt = ["127.0.0.0/8"]
 
 @dataclass
 class Live:
-    """`smtp`, `pop3`, `http` and `pop3_stls` are where it listens; everything else is inside."""
+    """`smtp`, `pop3`, `http` and so on are where it listens; everything else is inside."""
 
     server: Server
     loop: asyncio.AbstractEventLoop
@@ -64,6 +64,7 @@ class Live:
     pop3: Endpoint
     http: Endpoint
     pop3_stls: Endpoint | None = None
+    https: Endpoint | None = None
 
     @property
     def store(self) -> Store:
