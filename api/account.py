@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from api import models_auth as models
 from api.call import Call, Door, Reply
+from api.lists import Listing
 from api.models import Query
+from api.models_admin import ListQuery
 from api.problems import Problem
 from api.users import detail
 from auth import app_passwords, codes
@@ -14,7 +17,15 @@ from auth.scopes import Scope, line, of_line
 from mail.errors import BadCredentials
 from mail.ident import new_row_id, parse_row_id, row_id_text
 from net.limits import Peer
-from store.records import ApiToken, AppPassword, LoginSession, OwnSettings, SessionKind
+from store.records import (
+    Account,
+    ApiToken,
+    AppPassword,
+    LoginSession,
+    OwnSettings,
+    SessionKind,
+    microseconds,
+)
 
 APP_PASSWORD_SCOPES = frozenset({Scope.ACCOUNT, Scope.MAIL_READ, Scope.MAIL_DELETE})
 
@@ -27,7 +38,15 @@ async def me(call: Call[Query, None]) -> Reply:
 async def change_me(call: Call[Query, models.OwnChange]) -> Reply:
     """PUT /api/me: what is given is changed."""
     given = {name: value or "" for name, value in call.body.model_dump(exclude_unset=True).items()}
-    await call.parts.store.accounts.change(call.account, OwnSettings(**given))  # type: ignore[typeddict-item]
+    settings = OwnSettings(**given)  # type: ignore[typeddict-item]
+    seen = await _me(call)
+
+    def as_it_is(found: Account) -> models.Me:
+        own = {name: getattr(found, name) for name in models.OwnChange.model_fields}
+        return seen.model_copy(update=own)
+
+    guard = call.guard(as_it_is)
+    await call.parts.store.accounts.change(call.account, settings, guard=guard)
     return Reply(await _me(call), versioned=True)
 
 
@@ -137,15 +156,19 @@ async def change_totp(call: Call[Query, models.TotpChange]) -> Reply:
     return Reply(None)
 
 
-async def sessions(call: Call[Query, None]) -> models.Sessions:
+async def sessions(call: Call[ListQuery, None]) -> Reply:
     """GET /api/sessions: those of pages and of programs, the newest first."""
-    found = await call.parts.store.sessions.of_account(call.account)
-    here = call.who.session.id if call.who.session else None
-    rows = [_session(each, current=each.id == here) for each in found]
-    return models.Sessions(items=rows, next=None, prev=None)
+    here = call.who.session.id if call.who.session else 0
+    listing = Listing(
+        "/api/sessions",
+        models.Sessions,
+        partial(_session, here=here),
+        lambda session: (-microseconds(session.created_at), session.id),
+    )
+    return listing.cut(call, await call.parts.store.sessions.of_account(call.account))
 
 
-def _session(session: LoginSession, *, current: bool) -> models.SessionRow:
+def _session(session: LoginSession, *, here: int) -> models.SessionRow:
     return models.SessionRow(
         id=row_id_text(session.id),
         kind="page" if session.kind is SessionKind.PAGE else "login",
@@ -153,7 +176,7 @@ def _session(session: LoginSession, *, current: bool) -> models.SessionRow:
         ip=session.peer_ip,
         created_at=session.created_at,
         last_seen_at=session.seen_at,
-        current=current,
+        current=session.id == here,
     )
 
 
@@ -163,10 +186,9 @@ async def end_session(call: Call[Query, None]) -> Reply:
     return Reply(None)
 
 
-async def tokens(call: Call[Query, None]) -> models.Tokens:
+async def tokens(call: Call[ListQuery, None]) -> Reply:
     """GET /api/tokens: by name."""
-    found = await call.parts.store.tokens.all(call.account)
-    return models.Tokens(items=[_token(each) for each in found], next=None, prev=None)
+    return TOKENS.cut(call, await call.parts.store.tokens.all(call.account))
 
 
 def _token(token: ApiToken) -> models.Token:
@@ -181,6 +203,11 @@ def _token(token: ApiToken) -> models.Token:
         last_used_at=token.used_at,
         last_ip=token.used_ip,
     )
+
+
+TOKENS: Final[Listing[ApiToken]] = Listing(
+    "/api/tokens", models.Tokens, _token, lambda token: (token.name,)
+)
 
 
 async def add_token(call: Call[Query, models.TokenWish]) -> Reply:
@@ -214,10 +241,9 @@ async def remove_token(call: Call[Query, None]) -> Reply:
     return Reply(None)
 
 
-async def list_app_passwords(call: Call[Query, None]) -> models.Tokens:
+async def list_app_passwords(call: Call[ListQuery, None]) -> Reply:
     """GET /api/app-passwords: by name."""
-    found = await call.parts.store.credentials.app_passwords(call.account)
-    return models.Tokens(items=[_app_password(each) for each in found], next=None, prev=None)
+    return APP_PASSWORDS.cut(call, await call.parts.store.credentials.app_passwords(call.account))
 
 
 def _app_password(found: AppPassword) -> models.Token:
@@ -232,6 +258,11 @@ def _app_password(found: AppPassword) -> models.Token:
         last_used_at=found.used_at,
         last_ip=found.used_ip,
     )
+
+
+APP_PASSWORDS: Final[Listing[AppPassword]] = Listing(
+    "/api/app-passwords", models.Tokens, _app_password, lambda found: (found.name,)
+)
 
 
 async def add_app_password(call: Call[Query, models.AppPasswordWish]) -> Reply:

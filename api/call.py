@@ -69,6 +69,7 @@ class Facts:
     certificates: Sequence[tuple[str, int]]  # SHA-256, days left
     store_url: str  # without its password
     free_octets: int
+    backup_age_s: int | None
 
 
 Value = bool | int | str | list[str]
@@ -92,7 +93,7 @@ class House(Protocol):
     @property
     def metrics(self) -> Counts: ...
 
-    def facts(self) -> Facts: ...
+    async def facts(self) -> Facts: ...
 
     def settings(self) -> Sequence[Setting]: ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import reduce
 from typing import Any, Final, NoReturn
 from urllib.parse import urlencode
@@ -42,22 +43,35 @@ async def index(call: Call[EmailsQuery, None]) -> Reply:
     query, listing, maildrop_id = call.query, call.parts.store.listing, call.account.maildrop_id
     chosen = selection(call)
     scope = "emails " + json.dumps([maildrop_id, *_filter(call)])
-    after = None if query.cursor is None else _place(unseal(call.parts.key, query.cursor, scope))
-    page = await listing.page(maildrop_id, chosen, after=after, limit=query.limit)
-    following, link = None, {}
-    if page.next:
-        following = seal(call.parts.key, _octets(page.next), scope)
-        link = {"Link": f'</api/emails?{_target(query, following)}>; rel="next"'}  # RFC 8288
+    after, back = None, False
+    if query.cursor is not None:
+        after, back = _position(unseal(call.parts.key, query.cursor, scope))
+    # What stands before a place is what stands behind it in the other order.
+    order = replace(chosen, ascending=not chosen.ascending) if back else chosen
+    page = await listing.page(maildrop_id, order, after=after, limit=query.limit)
+    items = page.items[::-1] if back else page.items
+    following, before = page.next, chosen.place(items[0]) if items and after else None
+    if back:
+        following, before = chosen.place(items[-1]) if items else None, page.next
+    cursors = {
+        name: seal(call.parts.key, _octets(place, back=name == "prev"), scope)
+        for name, place in (("next", following), ("prev", before))
+        if place
+    }
+    links = [
+        f'</api/emails?{_target(query, cursor)}>; rel="{name}"'  # RFC 8288
+        for name, cursor in cursors.items()
+    ]
     wanted = {BY_ALIAS[name] for name in query.fields} if query.fields else set(ALL_FIELDS)
     answer = EmailPage(
-        items=[EmailRow.model_construct(wanted, **mail_answers.row(each)) for each in page.items],
-        next=following,
-        prev=None,
+        items=[EmailRow.model_construct(wanted, **mail_answers.row(each)) for each in items],
+        next=cursors.get("next"),
+        prev=cursors.get("prev"),
     )
     if query.total:
         total = await listing.count(maildrop_id, chosen)
         answer = answer.model_copy(update={"total": total})
-    return Reply(answer, headers=link)
+    return Reply(answer, headers={"Link": ", ".join(links)} if links else {})
 
 
 def selection(call: Call[EmailsQuery, None]) -> Selection:
@@ -116,12 +130,12 @@ def _target(query: EmailsQuery, cursor: str) -> str:
     return urlencode(texts | {"cursor": cursor})
 
 
-def _octets(place: Place) -> bytes:
-    return place.size.to_bytes(8, "big") + place.uid.octets
+def _octets(place: Place, *, back: bool) -> bytes:
+    return bytes([back]) + place.size.to_bytes(8, "big") + place.uid.octets
 
 
-def _place(octets: bytes) -> Place:
-    return Place(int.from_bytes(octets[:8], "big"), UniqueId(octets[8:]))
+def _position(octets: bytes) -> tuple[Place, bool]:
+    return Place(int.from_bytes(octets[1:9], "big"), UniqueId(octets[9:])), bool(octets[0])
 
 
 async def read(call: Call[EmailQuery, None]) -> Reply:

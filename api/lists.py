@@ -7,7 +7,7 @@ the page, so it stands still while others come and go.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
@@ -54,6 +54,19 @@ class Listing(Generic[T]):
         if found.total is not None:
             members["total"] = found.total
         return Reply(self.page(**members), headers={"Link": ", ".join(links)} if links else {})
+
+    def cut(self, call: Call[Any, Any], rows: Iterable[T]) -> Reply:
+        """The part that is asked for of a list that is at hand as a whole."""
+        span, rows = self.span(call), sorted(rows, key=self.key)
+        total = len(rows) if span.counted else None
+        if span.back:
+            ahead = [row for row in rows if self.key(row) < span.key]
+            found = Part(ahead[-span.limit :], len(ahead) > span.limit, after=True, total=total)
+        else:
+            behind = [row for row in rows if not span.key or self.key(row) > span.key]
+            more = len(behind) > span.limit
+            found = Part(behind[: span.limit], bool(span.key), after=more, total=total)
+        return self.reply(call, found)
 
     def _cursor(self, call: Call[Any, Any], row: T, *, back: bool) -> str:
         position = json.dumps([back, *self.key(row)], separators=(",", ":")).encode()

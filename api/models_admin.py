@@ -245,12 +245,15 @@ class StoreDetail(Answer):
 
 
 class ServerDetail(Answer):
+    """`backup_age_s`: of the newest one in store.backup_dir; null: there is none."""
+
     version: str
     started_at: datetime
     hostname: str
     listeners: dict[str, list[str]]
     certificates: list[CertificateDetail]
     store: StoreDetail
+    backup_age_s: int | None
 
 
 class SettingDetail(Answer):

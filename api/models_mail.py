@@ -159,7 +159,7 @@ class Email(EmailRow):
 class EmailPage(Answer):
     items: list[EmailRow]
     next: str | None
-    prev: None
+    prev: str | None
     total: int = 0
 
 

@@ -107,18 +107,16 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     ),
     "PUT /api/auth/totp": _done(*_CONFIRM, body={"enabled": True, "code": "123456"}),
     "GET /api/me": _found(auth.Me),
-    "PUT /api/me": Operation(
-        auth.Me, body={"display_name": "Ada Lovelace", "timezone": "Europe/London"}
-    ),
+    "PUT /api/me": _changed(auth.Me, {"display_name": "Ada Lovelace", "timezone": "Europe/London"}),
     "GET /api/me/client-config": Operation(auth.Card, query={"format": "json"}, also=TEXT),
-    "GET /api/sessions": Operation(auth.Sessions),
+    "GET /api/sessions": Operation(auth.Sessions, problems=("cursor-mismatch",)),
     "DELETE /api/sessions/{id}": _done(),
-    "GET /api/tokens": Operation(auth.Tokens),
+    "GET /api/tokens": Operation(auth.Tokens, problems=("cursor-mismatch",)),
     "POST /api/tokens": _made(
         auth.NewToken, {"name": "ci", "scopes": ["mail:read"]}, "scope-missing", "name-taken"
     ),
     "DELETE /api/tokens/{id}": _done(),
-    "GET /api/app-passwords": Operation(auth.Tokens),
+    "GET /api/app-passwords": Operation(auth.Tokens, problems=("cursor-mismatch",)),
     "POST /api/app-passwords": _made(
         auth.NewAppPassword, {"name": "phone"}, "scope-missing", "name-taken"
     ),

@@ -11,7 +11,6 @@ import hmac
 import json
 import math
 import re
-from collections.abc import Collection
 from typing import Any, Final, NoReturn
 from urllib.parse import parse_qsl
 
@@ -39,7 +38,7 @@ def host_name(host: str) -> str:
     return match["name"].lower() if match else ""
 
 
-def check_host(request: web.BaseRequest, names: Collection[str], peer: Peer) -> None:
+def check_host(request: web.BaseRequest, names: frozenset[str], peer: Peer) -> None:
     """A page of another site can reach us under its own name (DNS rebinding), not under ours."""
     name = host_name(request.headers.get("Host", ""))
     here = name in LOOPBACK_NAMES and peer.address.is_loopback

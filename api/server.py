@@ -33,9 +33,9 @@ async def metrics(call: Call[Query, None]) -> Reply:
 
 
 async def show(call: Call[Query, None]) -> ServerDetail:
-    """GET /api/server: its version, listeners, certificates and store."""
+    """GET /api/server: its version, listeners, certificates, store and last backup."""
     parts = call.parts
-    facts, size = parts.house.facts(), await parts.store.size()
+    facts, size = await parts.house.facts(), await parts.store.size()
     return ServerDetail(
         version=facts.version,
         started_at=facts.started_at,
@@ -53,6 +53,7 @@ async def show(call: Call[Query, None]) -> ServerDetail:
             file_octets=size.file_octets,
             free_octets=facts.free_octets,
         ),
+        backup_age_s=facts.backup_age_s,
     )
 
 

@@ -145,9 +145,16 @@ def status(terminal: Terminal) -> None:
         f"mail today   {answer['mail_today']}",
         f"store        {answer['store']}",
         f"free space   {answer['free_octets'] // 1024 // 1024} MiB",
+        f"backup       {_age(answer['backup_age_s'])}",
         f"certificate  {answer['certificate_days']} days left, "
         f"SHA-256 {answer['certificate_sha256']}",
     )
+
+
+def _age(seconds: int | None) -> str:
+    if seconds is None:
+        return "none in store.backup_dir"
+    return f"{seconds // 3600} hours old"
 
 
 def _worker(row: Answer) -> str:

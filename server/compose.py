@@ -243,6 +243,7 @@ class Server:
             "mail_today": await self.store.messages.kept_since(midnight),
             "store": mask(self.config.store.url),
             "free_octets": shutil.disk_usage(self.config.server.data_dir).free,
+            "backup_age_s": await self.store.nightly.age_s(),
             "certificate_days": self.certificate.days_left,
             "certificate_sha256": self.certificate.fingerprint,
         }

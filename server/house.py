@@ -35,7 +35,7 @@ class House:
     def metrics(self) -> Counts:
         return self.counters.metrics
 
-    def facts(self) -> Facts:
+    async def facts(self) -> Facts:
         return Facts(
             version=version("restante"),
             started_at=self.started_at,
@@ -43,6 +43,7 @@ class House:
             certificates=[(self.certificate.fingerprint, self.certificate.days_left)],
             store_url=mask(self.config.store.url),
             free_octets=self._free_octets(),
+            backup_age_s=await self.store.nightly.age_s(),
         )
 
     def settings(self) -> Sequence[Setting]:

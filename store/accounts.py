@@ -115,9 +115,11 @@ class Accounts:
         """Replaces the hash; sessions that the old one began end. Raises NotFound."""
         await self._writer.run(partial(_set_password, key, secret))
 
-    async def change(self, account: Account, settings: OwnSettings) -> Account:
-        """What is not given stays as it is. Raises NotFound."""
-        return await self._writer.run(partial(_change, account.id, settings))
+    async def change(
+        self, account: Account, settings: OwnSettings, *, guard: Guard[Account] = unguarded
+    ) -> Account:
+        """What is not given stays as it is. Raises NotFound, and what `guard` raises."""
+        return await self._writer.run(partial(_change, account.id, settings, guard))
 
     async def close(
         self, key: str | int, *, purge: bool = False, guard: Guard[Profile] = unguarded
@@ -263,13 +265,19 @@ def _for_sign_in(
     )
 
 
-def _change(account_id: int, settings: OwnSettings, connection: Connection) -> Account:
-    columns = schema.account.c
+def _change(
+    account_id: int, settings: OwnSettings, guard: Guard[Account], connection: Connection
+) -> Account:
+    guard(_own(account_id, connection))
     if settings:
-        connection.execute(
-            update(schema.account).where(columns.id == account_id).values(**settings)
-        )
-    row = connection.execute(_ACCOUNT.where(columns.id == account_id)).one_or_none()
+        mine = schema.account.c.id == account_id
+        connection.execute(update(schema.account).where(mine).values(**settings))
+    return _own(account_id, connection)
+
+
+def _own(account_id: int, connection: Connection) -> Account:
+    query = _ACCOUNT.where(schema.account.c.id == account_id)
+    row = connection.execute(query).one_or_none()
     if row is None:
         raise NotFound("there is no such user")
     return _record(row)

@@ -44,6 +44,10 @@ class Selection:
     by_size: bool = False
     ascending: bool = False
 
+    def place(self, listed: Listed) -> Place:
+        """Of one of its entries."""
+        return Place(listed.message.size if self.by_size else 0, listed.message.uid)
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:

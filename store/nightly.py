@@ -67,6 +67,13 @@ class Nightly:
                 self._serving.cancel()
             await asyncio.wait([self._serving])
 
+    async def age_s(self) -> int | None:
+        """How long ago the last backup in its folder was made; None: there is none."""
+        if self._folder is None:
+            return None
+        made = await asyncio.to_thread(newest, self._folder)
+        return None if made is None else max(0, int((self._clock() - made).total_seconds()))
+
     async def _serve(self) -> None:
         while True:
             await self.run_once()
@@ -110,8 +117,13 @@ def due(folder: Path, now: datetime) -> bool:
     night = local.replace(hour=HOUR, minute=0, second=0, microsecond=0)
     if night > local:
         night -= timedelta(days=1)
-    made = [moment for meta in metas(folder) if (moment := _moment(meta))]
-    return not made or max(made) < night
+    made = newest(folder)
+    return made is None or made < night
+
+
+def newest(folder: Path) -> datetime | None:
+    """When the last backup in that folder was made."""
+    return max(filter(None, map(_moment, metas(folder))), default=None)
 
 
 def _moment(meta: Path) -> datetime | None:

@@ -45,7 +45,9 @@ async def test_one_each_night_and_the_last_are_kept(aged: Aged, folder: Path) ->
             await aged.store.nightly.run_once()
         assert len(metas(folder)) == min(night + 1, KEPT)
         assert check(folder, step=nothing).messages == night + 1
+        assert await aged.store.nightly.age_s() == 0
         aged.time.goes_by(days=1)
+        assert await aged.store.nightly.age_s() == 24 * 3600
     for left in range(KEPT, 0, -1):
         checked = check(folder, step=nothing)
         assert (checked.messages, checked.missing) == (left + 3, [])

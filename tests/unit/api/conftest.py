@@ -40,7 +40,7 @@ WAIT_S = 20  # longer than anything here takes; a test that waits so long has fa
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """As the server runs. Both event loops are tried where the protocols are."""
+    """As the server. The folders of the protocols try the transports on both event loops."""
     return {"uvloop": uvloop.new_event_loop}
 
 
@@ -55,7 +55,7 @@ class House:
         self.metrics = Metrics()
         self.missing = ""
 
-    def facts(self) -> Facts:
+    async def facts(self) -> Facts:
         return Facts(
             version="1.2.3",
             started_at=now(),
@@ -63,6 +63,7 @@ class House:
             certificates=[("5A:1C", 90)],
             store_url="sqlite:///restante.db",
             free_octets=1000,
+            backup_age_s=7200,
         )
 
     def settings(self) -> list[Setting]:

@@ -11,6 +11,7 @@ from api.call import Site
 from auth import codes, totp
 from mail.address import Address, parse_domain
 from store.records import Role
+from tests.unit.api.admin import pages_are_a_list
 from tests.unit.api.conftest import SECRET, SECRETS_KEY, Api, now, problem
 
 NEW = "quiet-lantern-harbor-9"
@@ -351,6 +352,38 @@ async def test_an_app_password_opens_pop3_and_comes_with_the_card(api: Api) -> N
     assert made["password"] not in str(listed)
     await sent(client, "DELETE", f"{path}/{made['id']}", 204)
     await refused(client, "DELETE", f"{path}/{made['id']}", 404, "not-found", None)
+
+
+async def test_me_is_changed_in_the_version_that_was_seen(api: Api) -> None:
+    client, other = await api.signed_in(), await api.signed_in()
+    path, change = "/api/me", {"display_name": "Ann"}
+    async with client.get(path) as answer:
+        seen = answer.headers["ETag"]
+    await sent(other, "PUT", path, 200, {"language": "de"})
+    async with client.put(path, json=change, headers={"If-Match": seen}) as answer:
+        document = await problem(answer, 412, "version-mismatch")
+    assert document["current"] == await sent(client, "GET", path, 200)
+    assert (document["current"]["language"], document["current"]["display_name"]) == ("de", "")
+    async with client.get(path) as answer:
+        seen = answer.headers["ETag"]
+    async with client.put(path, json=change, headers={"If-Match": seen}) as answer:
+        assert answer.status == 200
+        assert (await answer.json())["display_name"] == "Ann"
+        assert answer.headers["ETag"] != seen
+
+
+async def test_credentials_and_sessions_are_lists(api: Api) -> None:
+    client = await api.signed_in()
+    for name in ("b", "c", "a"):
+        await sent(client, "POST", "/api/tokens", 201, wish(name=name))
+        await sent(client, "POST", "/api/app-passwords", 201, {"name": name})
+        await login(api, device=name)
+    for path in ("/api/tokens?", "/api/app-passwords?"):
+        await pages_are_a_list(client, path, ["a", "b", "c"], "name")
+    devices = ["a", "c", "b"]  # the newest first
+    here = (await sent(client, "GET", "/api/sessions", 200))["items"][-1]
+    assert here["current"]
+    await pages_are_a_list(client, "/api/sessions?", [*devices, here["device"]], "device")
 
 
 async def test_me_is_changed_in_what_is_mine(api: Api) -> None:

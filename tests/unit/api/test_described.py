@@ -304,6 +304,7 @@ async def account(seen: Seen) -> None:
     await ask(bob, "GET /api/me")
     await versions(seen, bob, "/api/me")
     await ask(bob, "PUT /api/me")
+    await ask(bob, "PUT /api/me", headers={"If-Match": '"x"'})
     for row in ("GET /api/me/client-config", "GET /api/sessions", "GET /api/limits"):
         await ask(bob, row)
     for path, body in (

@@ -9,6 +9,7 @@ from mail.address import Address
 from mail.ident import UniqueId
 from store.changes import Wanted
 from store.records import Folder
+from tests.unit.api.admin import pages_are_a_list
 from tests.unit.api.conftest import Api, problem
 
 BOB = b"From: Bob <bob@example.net>\r\nSubject: Invoice\r\n\r\nhello\r\n"
@@ -84,6 +85,31 @@ async def test_a_list_holds_what_it_was_asked_for(
         assert params == query | {"limit": "1", "total": "true"}
         params["cursor"] = told["next"]
     assert [uids.index(uid) for uid in page] == expected
+
+
+@pytest.mark.parametrize("sort", ["-received_at", "received_at", "-size", "size"])
+@pytest.mark.parametrize("query", ["", "folder=all&q=is:unread&"])
+async def test_a_list_is_walked_through_both_ways(api: Api, sort: str, query: str) -> None:
+    client = await api.signed_in()
+    for octets in (30, 10, 20, 10, 10):
+        await api.deliver(b"Subject: x\r\n\r\n" + b"x" * octets)
+    uids = await listed(client, sort=sort)
+    await pages_are_a_list(client, f"/api/emails?{query}sort={sort}&", uids, "id")
+
+
+async def test_the_way_back_survives_new_mail(api: Api) -> None:
+    uids = [await api.deliver(b"Subject: x\r\n\r\n") for _ in range(3)][::-1]
+    client = await api.signed_in()
+    async with client.get("/api/emails?limit=2") as answer:
+        cursor = (await answer.json())["next"]
+    async with client.get(f"/api/emails?limit=2&cursor={cursor}") as answer:
+        second = await answer.json()
+    assert [each["id"] for each in second["items"]] == uids[2:]
+    new = await api.deliver(b"Subject: x\r\n\r\n")
+    async with client.get(f"/api/emails?limit=2&cursor={second['prev']}") as answer:
+        first = await answer.json()
+    assert [each["id"] for each in first["items"]] == uids[:2]
+    assert await listed(client, limit="2", cursor=first["prev"]) == [new]
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,7 @@ async def test_what_the_server_is(api: Api) -> None:
         "hostname": "mail.example.org",
         "listeners": {"smtp": ["127.0.0.1:2525"]},
         "certificates": [{"sha256": "5A:1C", "days_left": 90}],
+        "backup_age_s": 7200,
     }
     assert (store["accounts"], store["messages"], store["free_octets"]) == (3, 1, 1000)
     assert store["file_octets"] > store["stored_octets"] > 0
