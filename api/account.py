@@ -315,10 +315,12 @@ async def limits(call: Call[Query, None]) -> models.RateLimits:
 
 
 async def forget_limits(call: Call[models.LimitsQuery, None]) -> Reply:
-    """DELETE /api/limits: forgets what a client has taken."""
+    """DELETE /api/limits: forgets what a client has taken, and its wrong passwords."""
+    peer = Peer(call.query.ip, 0)
     try:
-        key = Peer(call.query.ip, 0).key
+        key = peer.key
     except ValueError:
         raise Problem("bad-query", "ip: is no IP address") from None
     await call.parts.rates.clear(key)
+    call.parts.login.forgive(peer)
     return Reply(None)

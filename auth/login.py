@@ -154,6 +154,10 @@ class Login:
         self._failures.forget(name, peer)
         return found
 
+    def forgive(self, peer: Peer) -> None:
+        """Forgets the wrong secrets of a client."""
+        self._failures.forgive(peer)
+
     async def _find(self, user: str, keyed: str | None) -> SignedIn | None:
         if _IN_NO_NAME.search(user):
             return None

@@ -111,6 +111,8 @@ class FailureCounts(Protocol):
 
     def forget(self, account: str, peer: Peer) -> None: ...
 
+    def forgive(self, peer: Peer) -> None: ...
+
 
 class Rate:
     """At most so many of one client in any stretch of time."""
@@ -344,6 +346,12 @@ class Failures:
     def forget(self, account: str, peer: Peer) -> None:
         """After a success: this account's count for this client, and no other."""
         self._counts.pop(_failure_key(account, peer), None)
+
+    def forgive(self, peer: Peer) -> None:
+        """Forgets every failure of this client."""
+        self._wrong.pop(peer.key, None)
+        for key in [each for each in self._counts if each[1] == peer.key]:
+            del self._counts[key]
 
     def _count(self, key: tuple[str, str]) -> int:
         count, last = self._counts.get(key, (0, 0.0))

@@ -104,6 +104,15 @@ class Certificate:
         return self.leaf.fingerprint(hashes.SHA256()).hex(":").upper()
 
     @property
+    def names(self) -> list[str]:
+        """The hosts and addresses that it is for."""
+        try:
+            found = self.leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        except x509.ExtensionNotFound:
+            return []
+        return [str(each.value) for each in found.value]
+
+    @property
     def days_left(self) -> int:
         return (self.leaf.not_valid_after_utc - self._clock()).days
 

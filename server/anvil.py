@@ -201,6 +201,9 @@ class _AskedFailures:
     def forget(self, account: str, peer: Peer) -> None:
         self._line.tell(self._name, "forget", account[:ACCOUNT_CHARACTERS], peer)
 
+    def forgive(self, peer: Peer) -> None:
+        self._line.tell(self._name, "forgive", peer)
+
 
 class _AskedRates:
     """A net.rates.RateCounts."""

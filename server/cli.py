@@ -6,27 +6,28 @@ most commands only speak to a server that runs.
 
 from __future__ import annotations
 
-import os
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from typer._completion_classes import completion_init
+from typer._completion_shared import get_completion_script
 
 from mail.address import Address
 from mail.errors import BadAddress
 from mail.trace import letter
 from net.listen import Endpoint
-from server import control
-from server.config import default_text
-from server.config import show as show_settings
+from server.cert_cli import CERT
+from server.config_cli import CONFIG
 from server.config_sources import closest
 from server.credential_cli import APP_PASSWORD, INVITE, TOKEN
 from server.domain_cli import ADDRESS, DOMAIN
 from server.knock import Turned
 from server.knock import knock as knock_at
+from server.limits_cli import LIMITS
 from server.mail_cli import MAIL
 from server.terminal import Terminal, command
 from server.transfer_cli import DB, FILES
@@ -38,27 +39,22 @@ if TYPE_CHECKING:
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 
-def _application(text: str) -> typer.Typer:
-    return typer.Typer(
-        help=text,
-        no_args_is_help=True,
-        add_completion=False,
-        context_settings=_SETTINGS,
-        pretty_exceptions_enable=False,
-    )
-
-
-APP = _application("A mail server that receives and never sends.")
-USER = _application("People who have mail here.")
-CONFIG = _application("The configuration.")
-for _name, _group in {"user": USER, "domain": DOMAIN, "address": ADDRESS, "config": CONFIG}.items():
+APP = typer.Typer(
+    help="A mail server that receives and never sends.",
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings=_SETTINGS,
+    pretty_exceptions_enable=False,
+)
+USER = typer.Typer(
+    help="People who have mail here.", no_args_is_help=True, context_settings=_SETTINGS
+)
+_GROUPS = {"user": USER, "domain": DOMAIN, "address": ADDRESS, "config": CONFIG, "cert": CERT}
+_GROUPS |= {"app-password": APP_PASSWORD, "token": TOKEN, "invite": INVITE, "limits": LIMITS}
+_GROUPS |= {"mail": MAIL, "db": DB}
+for _name, _group in _GROUPS.items():
     APP.add_typer(_group, name=_name)
-APP.add_typer(APP_PASSWORD, name="app-password")
-APP.add_typer(MAIL, name="mail")
-APP.add_typer(TOKEN, name="token")
-APP.add_typer(INVITE, name="invite")
 APP.add_typer(FILES)
-APP.add_typer(DB, name="db")
 
 PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from standard input.")
@@ -117,12 +113,20 @@ def quickstart(
     )
 
 
-@command(APP, "serve", "restante serve", "restante serve --config /etc/restante/config.toml")
-def serve(terminal: Terminal) -> None:
+@command(APP, "serve", "restante serve", "restante serve --workers 2 --only smtp,pop3")
+def serve(
+    terminal: Terminal,
+    number: Annotated[
+        int | None, typer.Option("--workers", min=1, max=64, help="Instead of server.workers.")
+    ] = None,
+    only: Annotated[
+        str, typer.Option("--only", help="Some of smtp,pop3,api; the others do not listen.")
+    ] = "",
+) -> None:
     """Serves until told to stop (SIGTERM, Ctrl-C). SIGHUP reads the certificate again."""
     from server import compose, logs, workers
 
-    config = terminal.config()
+    config = terminal.config(_instead(number, only))
     logs.configure(config.log.level)
     if config.server.workers > 1:
         workers.run(config)
@@ -130,10 +134,32 @@ def serve(terminal: Terminal) -> None:
         compose.run(config, ready=compose.tell_setup_code)
 
 
+LISTENERS = {
+    "smtp": ("SMTP__LISTEN",),
+    "pop3": ("POP3__LISTEN", "POP3__STLS_LISTEN"),
+    "api": ("API__LISTEN", "API__HTTP_LISTEN"),
+}
+
+
+def _instead(workers: int | None, only: str) -> dict[str, str]:
+    """Settings for this run, as the environment would give them."""
+    wanted = set(filter(None, only.split(",")))
+    if unknown := wanted - LISTENERS.keys():
+        raise Trouble(
+            f"There is no part {min(unknown)}.",
+            f"The parts are {', '.join(LISTENERS)}.",
+            "Name those that are to listen, with commas between them.",
+            exit_code=2,
+        )
+    off = LISTENERS.keys() - wanted if wanted else ()
+    given = {f"RESTANTE_{key}": "[]" for part in off for key in LISTENERS[part]}
+    return given | ({"RESTANTE_SERVER__WORKERS": str(workers)} if workers else {})
+
+
 @command(APP, "status", "restante status", "restante status --json")
 def status(terminal: Terminal) -> None:
     """What the running server does."""
-    answer = _status(terminal)
+    answer = terminal.ask_server("status")
     listeners = "  ".join(
         f"{name} {', '.join(found)}" for name, found in answer["listeners"].items() if found
     )
@@ -161,19 +187,6 @@ def _worker(row: Answer) -> str:
     return f"pid {row['pid']} since {row['since']}"
 
 
-def _status(terminal: Terminal) -> Answer:
-    data_dir = terminal.config().server.data_dir
-    try:
-        return control.ask(data_dir, "status", {})
-    except control.NotRunning:
-        raise Trouble(
-            "The server is not running.",
-            f"Nothing answers in {data_dir}.",
-            "Start it: restante serve",
-            exit_code=3,
-        ) from None
-
-
 @command(APP, "knock", "restante knock you@example.org", "restante knock you@example.org --size 5M")
 def knock(
     terminal: Terminal,
@@ -191,7 +204,7 @@ def knock(
         at=datetime.now(UTC),
         text=text,
     )
-    listener = Endpoint.parse(_status(terminal)["listeners"]["smtp"][0])
+    listener = Endpoint.parse(terminal.ask_server("status")["listeners"]["smtp"][0])
     say = _say if not (terminal.quiet or terminal.as_json) else (lambda _text: None)
     try:
         kept = knock_at(listener, recipient, content, say=say)
@@ -218,6 +231,19 @@ def version(terminal: Terminal) -> None:
     """The version of this program."""
     found = installed_version("restante")
     terminal.show({"version": found}, f"Restante {found}")
+
+
+@command(
+    APP,
+    "completion",
+    "restante completion bash > /etc/bash_completion.d/restante",
+    "restante completion fish > ~/.config/fish/completions/restante.fish",
+)
+def completion(terminal: Terminal, shell: Literal["bash", "zsh", "fish"]) -> None:
+    """What a shell reads to complete our commands."""
+    variable = "_RESTANTE_COMPLETE"
+    script = get_completion_script(prog_name="restante", complete_var=variable, shell=shell)
+    terminal.show({"shell": shell, "script": script}, script)
 
 
 @command(
@@ -337,30 +363,6 @@ def user_rm(
     terminal.show(gone, f"{login} is gone; the mail stays until {gone['mail_until'][:10]}")
 
 
-@command(CONFIG, "check", "restante config check", "restante config check --config other.toml")
-def config_check(terminal: Terminal) -> None:
-    """Reads the configuration and tells every fault in it."""
-    terminal.config()
-    path = terminal.config_path()
-    terminal.show({"config": str(path) if path else None, "faults": []}, f"{path}: no faults")
-
-
-@command(CONFIG, "show", "restante config show", "restante config show --json")
-def config_show(terminal: Terminal) -> None:
-    """Every key with the value in force and where it comes from."""
-    terminal.config()
-    settings = show_settings(terminal.config_path(), os.environ)
-    rows = [{"key": s.key, "value": s.value, "source": s.source} for s in settings]
-    columns = {"key": "key", "value": "value", "source": "from"}
-    terminal.table({"settings": rows}, rows, columns)
-
-
-@command(CONFIG, "default", "restante config default", "restante config default > config.toml")
-def config_default(terminal: Terminal) -> None:
-    """The text of a configuration in which every key has its default."""
-    terminal.show({"text": default_text()}, default_text().rstrip("\n"))
-
-
 def _address(text: str) -> Address:
     try:
         return Address.parse(text)
@@ -395,4 +397,5 @@ def _confirm(question: str, *, yes: bool) -> None:
 
 def main() -> None:
     """The console script."""
+    completion_init()
     APP()

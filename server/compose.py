@@ -31,7 +31,7 @@ from net.limits import OctetBudget
 from net.tls import BadCertificate, Certificate, make_self_signed
 from pop3d.connection import ALPN
 from pop3d.server import Pop3Server
-from server import admin, transfer
+from server import admin, limit_acts, transfer
 from server.config import Config
 from server.config_forms import mask
 from server.control import Control, bound
@@ -140,8 +140,11 @@ class Server:
                 site=self._site(),
             )
         )
-        acts = bound(admin.ACTS, admin.Desk(store, self.passwords, app_key)) | {
-            "status": self.status
+        acts: dict[str, admin.Act] = {
+            **bound(admin.ACTS, admin.Desk(store, self.passwords, app_key)),
+            **bound(limit_acts.ACTS, counters),
+            "status": self.status,
+            "reload": self._reload,
         }
         long_acts = {name: partial(act, store) for name, act in transfer.LONG_ACTS.items()}
         self._control = Control(config.server.data_dir, acts, long_acts)
@@ -229,6 +232,10 @@ class Server:
             structlog.get_logger().error("server.certificate", why=str(error))
         else:
             structlog.get_logger().info("server.reloaded", days=self.certificate.days_left)
+
+    async def _reload(self) -> admin.Answer:
+        self.reload()
+        return {}
 
     async def status(self) -> admin.Answer:
         """What `restante status` shows of a running server."""
@@ -338,15 +345,20 @@ def store_url(config: Config) -> str:
         ) from error
 
 
-def load_certificate(config: Config) -> Certificate:
-    """Raises Trouble."""
+def certificate_pair(config: Config) -> tuple[Path, Path]:
+    """Where the certificate and its key are, or will be made."""
     if config.tls.mode == "files":
         assert config.tls.cert_file is not None  # the configuration demands both
         assert config.tls.key_file is not None
-        pair: tuple[Path, Path] = (config.tls.cert_file, config.tls.key_file)
-    else:
-        tls = config.server.data_dir / "tls"
-        pair = (tls / "self-signed.crt", tls / "self-signed.key")
+        return config.tls.cert_file, config.tls.key_file
+    tls = config.server.data_dir / "tls"
+    return tls / "self-signed.crt", tls / "self-signed.key"
+
+
+def load_certificate(config: Config) -> Certificate:
+    """Raises Trouble."""
+    pair = certificate_pair(config)
+    if config.tls.mode == "self-signed":
         make_self_signed(*pair, hostname=config.server.hostname, now=utc_now())
     try:
         return Certificate(*pair, clock=utc_now)

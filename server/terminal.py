@@ -47,11 +47,11 @@ class Terminal:
     def config_path(self) -> Path | None:
         return find(self.config_file, os.environ, cwd=Path.cwd(), trial_running=control.running)
 
-    def config(self) -> Config:
-        """Raises Trouble, with every fault of the configuration."""
+    def config(self, instead: Mapping[str, str] | None = None) -> Config:
+        """`instead`: goes before the environment. Raises Trouble, with every fault."""
         path = self.config_path()
         try:
-            return load(path, os.environ)
+            return load(path, {**os.environ, **(instead or {})})
         except ConfigFaults as error:
             count = len(error.faults)
             raise Trouble(
@@ -75,6 +75,19 @@ class Terminal:
                 "Look into its log, then try again.",
                 exit_code=3,
             ) from error
+
+    def ask_server(self, act: str, **arguments: object) -> Answer:
+        """Runs an act that only a running server can do. Raises Trouble while none runs."""
+        data_dir = self.config().server.data_dir
+        try:
+            return control.ask(data_dir, act, arguments)
+        except control.NotRunning:
+            raise Trouble(
+                "The server is not running.",
+                f"Nothing answers in {data_dir}.",
+                "Start it: restante serve",
+                exit_code=3,
+            ) from None
 
     def show(self, answer: Answer, *lines: str) -> None:
         """The answer as JSON, or `lines` of text."""

@@ -91,3 +91,14 @@ def test_a_storm_of_wrong_secrets_takes_little_room() -> None:
     held = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert held < 100_000
+
+
+def test_a_client_is_forgiven_and_no_other() -> None:
+    failures = Failures(clock=Clock())
+    for peer in (ANN, BOB):
+        for number in range(10):
+            failures.add("ann", peer, secret_hash=number)
+    failures.forgive(ANN)
+    assert (wait_s(failures, ANN), failures.delay_s("ann", ANN)) == (0, 0)
+    assert wait_s(failures, BOB) > 0
+    assert failures.delay_s("ann", BOB) > 0
