@@ -37,6 +37,8 @@ def detail(domain: Domain, *, whole: bool = True) -> DomainDetail:
         plus=domain.plus,
         alias_of=domain.alias_of,
         self_service=domain.self_service,
+        max_message=domain.max_message,
+        require_tls=domain.require_tls,
         created_at=domain.created_at,
     )
 
@@ -173,6 +175,10 @@ def _settings(body: DomainChange) -> DomainSettings:
         settings["alias_of"] = parse_domain(body.alias_of) if body.alias_of else None
     if "self_service" in given:
         settings["self_service"] = body.self_service
+    if "max_message" in given:
+        settings["max_message"] = body.max_message
+    if "require_tls" in given:
+        settings["require_tls"] = body.require_tls
     return settings
 
 

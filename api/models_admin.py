@@ -120,6 +120,8 @@ class DomainDetail(Answer):
     plus: str
     alias_of: str | None
     self_service: bool
+    max_message: int | None
+    require_tls: bool
     created_at: datetime
 
 
@@ -128,12 +130,17 @@ class DomainPage(Page):
 
 
 class DomainChange(Body):
-    """`plus`: the characters that end the name in a sub-address. null takes a setting away."""
+    """`plus`: the characters that end the name in a sub-address. `max_message`: in octets; null:
+    as large as the server takes. `require_tls` refuses senders without TLS, which RFC 3207 forbids
+    to a domain whose MX is public. null takes a setting away.
+    """
 
     catch_all: LoginText | None = None
     plus: Annotated[str, Field(max_length=8)] = "+"
     alias_of: DomainText | None = None
     self_service: bool = False
+    max_message: Annotated[int, Field(ge=1024, le=2**30)] | None = None
+    require_tls: bool = False
 
 
 class NewDomain(DomainChange):

@@ -4,7 +4,7 @@ IN        Arrival (canonical content as received; recipients resolved)
 OUT       Kept (uid, size), after the octets are on stable storage
 MAY       write to the store; take results in our name out of the header
 NEVER     open a socket; change the content else (our trace lines are a prefix beside it)
-FAILS     MailLoop, OverQuota, StorageBusy, StorageFull
+FAILS     MailLoop, MessageTooLarge, OverQuota, StorageBusy, StorageFull
 RFC       5321 section 4.4 (trace), section 6.1 (after 250 the message is ours), section 6.3
           (loops); 8601 section 5 (results in our name)
 """
@@ -19,7 +19,7 @@ from datetime import datetime
 from intake.recipients import Recipient
 from mail import facts, results, trace
 from mail.address import Address
-from mail.errors import MailLoop
+from mail.errors import MailLoop, MessageTooLarge
 from mail.header import header_of
 from mail.ident import UniqueId
 from store.messages import Copy, NewMessage
@@ -56,6 +56,9 @@ async def deliver(
 
     Two addresses of one maildrop give one row, under the first of them.
     """
+    least = [each.max_octets for each in arrival.recipients if each.max_octets is not None]
+    if least and len(arrival.content) > min(least):
+        raise MessageTooLarge("message larger than a recipient's domain takes")
     header = header_of(arrival.content)
     if len(header) > SHORT_OCTETS:
         content = await asyncio.to_thread(_admit, arrival, header, hostname)

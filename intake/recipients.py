@@ -15,10 +15,15 @@ GRACE = timedelta(days=7)  # senders give up after five, and then know why
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """The address as it was given, and where its mail goes: one maildrop, or those of a group."""
+    """The address as it was given, and where its mail goes: one maildrop, or those of a group.
+
+    `max_octets`: its domain takes no larger message. `tls`: nor one that comes without TLS.
+    """
 
     address: Address
     maildrops: tuple[int, ...]
+    max_octets: int | None = None
+    tls: bool = False
 
 
 async def resolve(address: Address, store: Store) -> Recipient:
@@ -36,7 +41,7 @@ async def resolve(address: Address, store: Store) -> Recipient:
             raise StorageBusy("no mailbox has been made yet")
         raise UnknownRecipient("no such mailbox", address=str(folded))
     await _refuse_full(folded, reach.maildrops, store)
-    return Recipient(address, reach.maildrops)
+    return Recipient(address, reach.maildrops, reach.max_octets, reach.tls)
 
 
 async def _refuse_full(address: Address, maildrops: tuple[int, ...], store: Store) -> None:

@@ -134,12 +134,14 @@ async def app_password_rm(desk: Desk, *, login: str, name: str) -> Answer:
 
 
 class DomainWish(TypedDict, total=False):
-    """None leaves a setting as it is, an empty text takes it away."""
+    """None leaves a setting as it is, an empty text or 0 takes it away."""
 
     catch_all: str | None
     plus: str | None
     alias_of: str | None
     self_service: bool | None
+    max_message: int | None
+    require_tls: bool | None
 
 
 async def token_add(
@@ -270,6 +272,10 @@ def _settings(wish: DomainWish) -> DomainSettings:
         settings["alias_of"] = parse_domain(alias_of) if alias_of else None
     if (self_service := wish.get("self_service")) is not None:
         settings["self_service"] = self_service
+    if (max_message := wish.get("max_message")) is not None:
+        settings["max_message"] = max_message or None
+    if (require_tls := wish.get("require_tls")) is not None:
+        settings["require_tls"] = require_tls
     return settings
 
 
@@ -362,6 +368,8 @@ def _domain(domain: Domain) -> Answer:
         "plus": domain.plus,
         "alias_of": domain.alias_of,
         "self_service": domain.self_service,
+        "max_message": domain.max_message,
+        "require_tls": domain.require_tls,
         "created_at": domain.created_at.isoformat(),
     }
 

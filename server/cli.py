@@ -29,7 +29,7 @@ from server.knock import Turned
 from server.knock import knock as knock_at
 from server.limits_cli import LIMITS
 from server.mail_cli import MAIL
-from server.terminal import Terminal, command
+from server.terminal import Terminal, command, octets_of
 from server.transfer_cli import DB, FILES
 from server.trouble import Trouble
 
@@ -196,7 +196,7 @@ def knock(
     """A test mail to our own listener, with the dialogue as it goes."""
     recipient = _address(address)
     line = "This is a test mail, made on this machine by restante knock. " + "x" * 17
-    text = "\n".join([line] * (_octets(size) // (len(line) + 2) + 1))
+    text = "\n".join([line] * (octets_of(size) // (len(line) + 2) + 1))
     content = letter(
         sender='"restante knock" <postmaster@localhost>',
         recipient=recipient,
@@ -325,7 +325,7 @@ def user_quota(
 ) -> None:
     """How much mail a user may have."""
     octets = {"none": 0, "default": None}.get(size, -1)
-    octets = _octets(size) if octets == -1 else octets
+    octets = octets_of(size) if octets == -1 else octets
     done = terminal.ask("user quota", login=login, octets=octets)
     shown = {None: "as configured", 0: "no limit"}.get(done["quota"], f"{done['quota']} octets")
     terminal.show(done, f"{done['login']} has quota {shown}")
@@ -370,16 +370,6 @@ def _address(text: str) -> Address:
         raise Trouble(
             f"{text!r} is no mail address.", f"{error}.", "Write it as name@domain.", exit_code=2
         ) from error
-
-
-def _octets(text: str) -> int:
-    number, unit = text[:-1], text[-1:].upper()
-    factor = {"K": 1024, "M": 1024**2, "G": 1024**3}.get(unit)
-    if factor is None:
-        number, factor = text, 1
-    if not number.isascii() or not number.isdigit():
-        raise Trouble(f"{text!r} is no size.", "", "Write 800, 20K, 5M or 2G.", exit_code=2)
-    return int(number) * factor
 
 
 def _read_password() -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from server.terminal import Terminal, command
+from server.terminal import Terminal, command, octets_of
 
 if TYPE_CHECKING:
     from server.admin import Answer
@@ -35,17 +35,19 @@ SelfService = Annotated[
     bool | None,
     typer.Option("--self-service/--no-self-service", help="Whether users make addresses in it."),
 ]
+MaxMessage = Annotated[
+    str | None,
+    typer.Option("--max-message", help="The largest message, as 10M; '' for the server's."),
+]
+RequireTls = Annotated[
+    bool | None,
+    typer.Option("--require-tls/--no-require-tls", help="Refuse senders without TLS."),
+]
 
 
-def _given(
-    name: str,
-    catch_all: str | None,
-    plus: str | None,
-    alias_of: str | None,
-    self_service: bool | None,
-) -> dict[str, object]:
-    settings = {"catch_all": catch_all, "plus": plus, "alias_of": alias_of}
-    return {"name": name, **settings, "self_service": self_service}
+def _octets(size: str | None) -> int | None:
+    """None: not given; 0: the server's."""
+    return octets_of(size) if size else (None if size is None else 0)
 
 
 @command(
@@ -61,9 +63,20 @@ def domain_add(
     plus: Plus = None,
     alias_of: AliasOf = None,
     self_service: SelfService = None,
+    max_message: MaxMessage = None,
+    require_tls: RequireTls = None,
 ) -> None:
     """From now on mail for addresses in this domain is taken."""
-    made = terminal.ask("domain add", **_given(name, catch_all, plus, alias_of, self_service))
+    made = terminal.ask(
+        "domain add",
+        name=name,
+        catch_all=catch_all,
+        plus=plus,
+        alias_of=alias_of,
+        self_service=self_service,
+        max_message=_octets(max_message),
+        require_tls=require_tls,
+    )
     lines = _domain_lines(made)
     if not made["alias_of"]:
         lines.append(f"next       restante address add NAME@{made['name']} LOGIN")
@@ -106,9 +119,20 @@ def domain_set(
     plus: Plus = None,
     alias_of: AliasOf = None,
     self_service: SelfService = None,
+    max_message: MaxMessage = None,
+    require_tls: RequireTls = None,
 ) -> None:
     """Changes what is given and leaves the rest."""
-    done = terminal.ask("domain set", **_given(name, catch_all, plus, alias_of, self_service))
+    done = terminal.ask(
+        "domain set",
+        name=name,
+        catch_all=catch_all,
+        plus=plus,
+        alias_of=alias_of,
+        self_service=self_service,
+        max_message=_octets(max_message),
+        require_tls=require_tls,
+    )
     terminal.show(done, *_domain_lines(done))
 
 
@@ -200,6 +224,8 @@ def _domain_lines(domain: Answer) -> list[str]:
         "catch-all": domain["catch_all"],
         "separators": domain["plus"],
         "addresses": "users make them" if domain["self_service"] else None,
+        "messages": f"up to {domain['max_message']} octets" if domain["max_message"] else None,
+        "senders": "only those with TLS" if domain["require_tls"] else None,
     }
     return [f"{name:<10} {value}" for name, value in told.items() if value]
 

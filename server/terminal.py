@@ -164,6 +164,17 @@ def command(
     return register
 
 
+def octets_of(text: str) -> int:
+    """A size as people write it. Raises Trouble."""
+    number, unit = text[:-1], text[-1:].upper()
+    factor = {"K": 1024, "M": 1024**2, "G": 1024**3}.get(unit)
+    if factor is None:
+        number, factor = text, 1
+    if not number.isascii() or not number.isdigit():
+        raise Trouble(f"{text!r} is no size.", "", "Write 800, 20K, 5M or 2G.", exit_code=2)
+    return int(number) * factor
+
+
 def _common(
     *, config: ConfigOption = None, json: JsonOption = False, quiet: QuietOption = False
 ) -> None:

@@ -109,13 +109,14 @@ class Handler:
         session: Session,
         envelope: Envelope,
         path: Path,
-        _options: list[str],
+        options: list[str],
     ) -> Reply:
         if path.address and not path.address.domain:
             return replies.BAD_SENDER  # only RCPT knows a bare Postmaster
         if not session.in_ascii and not envelope.smtp_utf8:
             return replies.NOT_ASCII
         envelope.mail_from = path
+        envelope.mail_options.extend(options)
         return replies.SENDER_OK
 
     async def handle_RCPT(
@@ -136,6 +137,10 @@ class Handler:
             recipient = await self._intake.resolve(path.address)
         except Failure as failure:
             return self._refused(failure, session.peer)
+        if recipient.tls and not session.ssl:
+            return replies.TLS_FIRST
+        if recipient.max_octets is not None and _declared(envelope) > recipient.max_octets:
+            return replies.TOO_LARGE_HERE
         envelope.rcpt_tos.append(recipient)
         return replies.RECIPIENT_OK
 
@@ -196,6 +201,12 @@ class Handler:
         told = {**failure.facts, "peer": peer.ip, "code": reply.code, "why": why}
         log.info("smtp.refused", **told)
         return reply
+
+
+def _declared(envelope: Envelope) -> int:
+    """What SIZE says (RFC 1870); 0 without it. aiosmtpd has seen that it is a number."""
+    sizes = [each[5:] for each in envelope.mail_options if each.upper().startswith("SIZE=")]
+    return int(sizes[0]) if sizes else 0
 
 
 def _protocol(session: Session) -> str:

@@ -13,7 +13,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -43,10 +43,16 @@ ONE, GROUP = 0, 1  # address.kind
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What mail to an address reaches; no maildrops: there is no such address, or it is closed."""
+    """What mail to an address reaches; no maildrops: there is no such address, or it is closed.
+
+    `max_octets` and `tls` are what its domain asks of a message, an alias those of the domain that
+    it stands for.
+    """
 
     ours: bool  # mail is taken for its domain
     maildrops: tuple[int, ...] = ()
+    max_octets: int | None = None
+    tls: bool = False
 
 
 ELSEWHERE = Reach(ours=False)
@@ -145,6 +151,11 @@ def _find(address: Address, connection: Connection) -> Reach:
     domain = home_domain(address.domain, connection)
     if domain is None:
         return ELSEWHERE
+    found = _in_domain(address, domain, connection)
+    return replace(found, max_octets=domain.max_message, tls=bool(domain.require_tls))
+
+
+def _in_domain(address: Address, domain: Any, connection: Connection) -> Reach:
     names = [address.local, *_shorter(address.local, domain.plus)]
     columns = schema.address.c
     rows = connection.execute(

@@ -187,6 +187,10 @@ def _columns(domain: Domain, settings: DomainSettings, connection: Connection) -
         values |= {"catch_all": OFF if drop is None else ON, "catch_all_maildrop_id": drop}
     if "self_service" in settings:
         values["self_service"] = int(settings["self_service"])
+    if "max_message" in settings:
+        values["max_message"] = settings["max_message"]
+    if "require_tls" in settings:
+        values["require_tls"] = int(settings["require_tls"])
     if "alias_of" in settings:
         of = settings["alias_of"]
         values["alias_of_id"] = None if of is None else _alias_target(domain, of, connection)
@@ -246,6 +250,7 @@ def _domains(connection: Connection, *which: ColumnElement[bool]) -> list[Domain
     query = (
         select(
             *(domain.id, domain.name, domain.created_at, domain.plus, domain.self_service),
+            *(domain.max_message, domain.require_tls),
             account.login,
             other.c.name.label("alias_of"),
         )
@@ -264,6 +269,8 @@ def _domains(connection: Connection, *which: ColumnElement[bool]) -> list[Domain
             plus=row.plus,
             alias_of=None if row.alias_of is None else DomainName(row.alias_of),
             self_service=bool(row.self_service),
+            max_message=row.max_message,
+            require_tls=bool(row.require_tls),
         )
         for row in connection.execute(query)
     ]

@@ -218,6 +218,8 @@ class Domain:
     plus: str = "+"  # each character of it ends the name in a sub-address
     alias_of: DomainName | None = None  # whose addresses are its own
     self_service: bool = False  # users may make addresses in it
+    max_message: int | None = None  # octets; None: as configured for all
+    require_tls: bool = False  # a sender without TLS is refused
 
 
 class DomainSettings(TypedDict, total=False):
@@ -227,6 +229,8 @@ class DomainSettings(TypedDict, total=False):
     plus: str
     alias_of: DomainName | None
     self_service: bool
+    max_message: int | None
+    require_tls: bool
 
 
 class AddressState(IntEnum):

@@ -41,12 +41,17 @@ async def test_a_domain_is_made_changed_and_removed(api: Api) -> None:
             "plus": "+",
             "alias_of": None,
             "self_service": False,
+            "max_message": None,
+            "require_tls": False,
         }.items()
     )
     assert await reaches(api, "x@bücher.example") == 1
     path = f"/api/domains/{domain['id']}"
     await versions_are_kept(
-        admin, path, {"plus": "+-", "self_service": True}, other={"catch_all": None}
+        admin,
+        path,
+        {"plus": "+-", "self_service": True, "max_message": 2048, "require_tls": True},
+        other={"catch_all": None, "max_message": None},
     )
     async with admin.get("/api/domains/xn--bcher-kva.example") as answer:
         assert (await answer.json())["id"] == domain["id"]
@@ -70,6 +75,7 @@ async def test_a_domain_is_made_changed_and_removed(api: Api) -> None:
         ({"name": "a.example", "plus": "++"}, 422, "invalid-body"),
         ({"name": "a.example", "alias_of": "b.example"}, 422, "invalid-body"),
         ({"name": "a.example", "self_service": 1}, 422, "invalid-body"),
+        ({"name": "a.example", "max_message": 0}, 422, "invalid-body"),
         ({"name": "a.example", "pluss": "+"}, 422, "invalid-body"),
         ({}, 422, "invalid-body"),
     ],

@@ -2,7 +2,8 @@
 
 Its one domain is example.org, with ann and the postmaster. The mailbox of `full` is full, that of
 `forgotten` for days; for `busy` the store has no time, at `fault` it breaks, and with `disk-full`
-among its recipients a message finds no room.
+among its recipients a message finds no room. The domain of `small` and `secret` takes 1,000 octets,
+to the last over TLS.
 """
 
 import asyncio
@@ -50,6 +51,10 @@ class Cast(Shelf):
             raise AT_RCPT[address.local]
         if address.local == "disk-full":
             return Recipient(address, (2,))
+        if address.local == "secret":
+            return Recipient(address, (2,), max_octets=1000, tls=True)
+        if address.local == "small":
+            return Recipient(address, (2,), max_octets=1000)
         return await super().resolve(address)
 
     async def deliver(self, arrival: Arrival) -> Kept:
