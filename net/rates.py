@@ -6,6 +6,7 @@ The window moves: no stretch of that length has more than the limit. What is ref
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
@@ -52,8 +53,15 @@ class RateCounts(Protocol):
         """Forgets what this key has taken, in every class."""
 
 
-class Table(Storage, MovingWindowSupport):
-    """A storage for the limits library in this process, with a bound, and with no timer."""
+class Windows(Storage, MovingWindowSupport):
+    """A storage for the limits library that can take back what was counted last."""
+
+    @abstractmethod
+    async def forget_last(self, key: str) -> None: ...
+
+
+class Table(Windows):
+    """In this process, with a bound, and with no timer."""
 
     STORAGE_SCHEME = None
 
@@ -125,16 +133,18 @@ class Table(Storage, MovingWindowSupport):
 
 
 class Rates:
-    """Counts in this process. `limits`: of each class, 0 for none."""
+    """Counts in this process, or in another `table`. `limits`: of each class, 0 for none."""
 
-    def __init__(self, limits: Mapping[str, int], *, clock: Clock) -> None:
+    def __init__(
+        self, limits: Mapping[str, int], *, clock: Clock, table: Windows | None = None
+    ) -> None:
         self._limits = {
             kind: RateLimitItemPerSecond(most, WINDOW_S, kind)
             for kind, most in limits.items()
             if most
         }
         self._clock = clock
-        self._table = Table(clock=clock)
+        self._table = table or Table(clock=clock)
         self._window = MovingWindowRateLimiter(self._table)
 
     async def take(self, kind: str, key: str) -> Taken | None:

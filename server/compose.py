@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -35,9 +36,10 @@ from server import admin, limit_acts, transfer
 from server.config import Config
 from server.config_forms import mask
 from server.control import Control, bound
+from server.counters import shared_rates
 from server.house import House
 from server.share import Share, shared, shown
-from server.trouble import Trouble
+from server.trouble import Trouble, url_in
 from smtpin.handler import Handler, Intake
 from smtpin.limits import Limits, Shared, misses_allowance, octets_allowance
 from smtpin.server import SmtpServer
@@ -110,6 +112,9 @@ class Server:
     def _build(self) -> None:
         config, store = self.config, self.store
         hostname, counters = config.server.hostname, self._share.counters
+        self._rates = shared_rates(config, counters.rates)
+        if self._rates:
+            counters = replace(counters, rates=self._rates)
         app_key = app_password_key(config)
         login = Login(store, self.passwords, counters.sign_ins, key=app_key, clock=time.monotonic)
         token_keys = load_keys(config.server.data_dir / "token.key")
@@ -214,6 +219,8 @@ class Server:
         await self.store.directory.stop()
         await self.store.indexer.stop()
         await self.store.leases.stop()
+        if self._rates:
+            await self._rates.close()
         await asyncio.to_thread(self._opened.close)
         self.passwords.close()
         structlog.get_logger().info("worker.stopped" if self._given else "server.stopped")
@@ -332,17 +339,7 @@ def floor_octets(config: Config) -> int:
 def store_url(config: Config) -> str:
     """Of the file that is named for it, or as configured. Raises Trouble."""
     file = config.store.url_file
-    if file is None:
-        return config.store.url
-    try:
-        return file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Trouble(
-            f"The URL of the store cannot be read from {file}.",
-            f"{error}.",
-            "Correct store.url_file, or the rights of that file.",
-            exit_code=3,
-        ) from error
+    return config.store.url if file is None else url_in(file, "store.url_file")
 
 
 def certificate_pair(config: Config) -> tuple[Path, Path]:

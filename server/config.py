@@ -216,7 +216,6 @@ NOT_BUILT: Final[Mapping[str, tuple[str, ...]]] = {
     "store.bodies": (),
     "store.journal_days": (),
     "tls.mode": ("files",),
-    "limits.redis_url_file": (),
     "collector.every_s": (),
 }
 

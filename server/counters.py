@@ -10,8 +10,10 @@ from net.limits import Clock, Connections, Counted, FailureCounts, Failures, Lim
 from net.metrics import Counts, Metrics
 from net.rates import RateCounts, Rates
 from pop3d.server import UNAUTHENTICATED, UNAUTHENTICATED_PER_CLIENT
+from server.trouble import Trouble, url_in
 
 if TYPE_CHECKING:
+    from net.shared_rates import SharedRates
     from server.config import Config
 
 SMTP_PER_CLIENT_MINUTE = 60
@@ -30,6 +32,12 @@ class Counters:
     sign_ins: FailureCounts
     rates: RateCounts
     metrics: Counts
+
+
+def request_limits(config: Config) -> dict[str, int]:
+    """Requests over HTTP in 15 minutes, by class."""
+    limits = config.limits
+    return {name: getattr(limits, name) for name in ("auth", "api", "general", "page")}
 
 
 def counters(config: Config, *, clock: Clock = time.monotonic) -> Counters:
@@ -63,9 +71,24 @@ def counters(config: Config, *, clock: Clock = time.monotonic) -> Counters:
             clock=clock,
         ),
         sign_ins=Failures(exempt=limits.exempt, clock=clock),
-        rates=Rates(
-            {name: getattr(limits, name) for name in ("auth", "api", "general", "page")},
-            clock=clock,
-        ),
+        rates=Rates(request_limits(config), clock=clock),
         metrics=Metrics(),
     )
+
+
+def shared_rates(config: Config, local: RateCounts) -> SharedRates | None:
+    """Counts that several machines have in common; None: this one counts alone. Raises Trouble."""
+    file = config.limits.redis_url_file
+    if file is None:
+        return None
+    from net.shared_rates import BadUrl, SharedRates  # the one part that needs Redis' package
+
+    try:
+        return SharedRates(url_in(file, "limits.redis_url_file"), request_limits(config), local)
+    except BadUrl as error:
+        raise Trouble(
+            f"The Redis of {file} cannot be used.",
+            f"{error}.",
+            "Correct that, or set limits.redis_url_file to an empty text.",
+            exit_code=3,
+        ) from error

@@ -111,6 +111,7 @@ GOOD: list[tuple[str, object, object]] = [
         ["192.0.2.0/24", "2001:db8::/32", "10.1.2.3/32"],
         (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32"), ip_network("10.1.2.3/32")),
     ),
+    ("limits.redis_url_file", "/run/secrets/redis", Path("/run/secrets/redis")),
     ("limits.smtp_total", 1, 1),
     ("limits.smtp_per_ip", 100_000, 100_000),
     ("pop3.stls_listen", ["127.0.0.1:110"], (Endpoint("127.0.0.1", 110),)),
@@ -138,7 +139,6 @@ GOOD_LATER: list[tuple[str, object]] = [
     ("store.bodies", "s3://mail-bodies/restante"),
     ("store.journal_days", 3650),
     ("tls.mode", "acme"),
-    ("limits.redis_url_file", "redis.url"),
     ("collector.every_s", 604_800),
 ]
 
