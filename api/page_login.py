@@ -29,8 +29,10 @@ _HTML: Final = """\
 </form></main></html>
 """
 _FIELDS: Final = {
+    # With no-referrer a browser sends our own forms with `Origin: null` (Fetch, section 3.2).
+    "Referrer-Policy": "same-origin",
     "Content-Security-Policy": "default-src 'none'; form-action 'self'; base-uri 'none';"
-    " frame-ancestors 'none'"
+    " frame-ancestors 'none'",
 }
 
 

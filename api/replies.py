@@ -139,7 +139,8 @@ async def dress(request: web.Request, response: web.StreamResponse) -> None:
     """Signal of aiohttp, which has put its name and version into every response by then."""
     response.headers.popall("Server", None)
     trail = request[TRAIL]
-    response.headers.update(header_fields(trail.request_id) | trail.fields)
+    for name, value in (header_fields(trail.request_id) | trail.fields).items():
+        response.headers.setdefault(name, value)
 
 
 def header_fields(request_id: str) -> dict[str, str]:
