@@ -21,6 +21,7 @@ from auth import totp
 from mail.errors import Failure
 from server import admin
 from tests.kit import DOMAIN, PASSWORD, Live, live_server
+from tests.program import running, succeed
 from tests.unit.api.admin import ATTACHED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -162,3 +163,40 @@ def filled(text: str, values: Mapping[str, str]) -> str:
     for shown, real in values.items():
         text = text.replace(shown, real)
     return text
+
+
+def commands() -> list[str]:
+    """What README tells to type, without what it says beside it."""
+    blocks = re.findall(r"^```\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", "").splitlines()
+    return [re.sub(r"^\$ |   +[a-zA-Z].*", "", line) for line in lines]
+
+
+def test_the_readme_can_be_typed(tmp_path: Path, needs: Callable[[str], str]) -> None:
+    needs("curl")
+    typed = commands()
+    ours = [line.split() for line in typed if re.match(r"(\.venv/bin/)?restante ", line)]
+    assert len(ours) > 12
+    mbox = b"From bob@example.net Mon May  4 10:00:00 2026\nSubject: old\n\nhello\n"
+    (tmp_path / "old.mbox").write_bytes(mbox)
+    quickstart = next(words for words in ours if words[1] == "quickstart")
+    made = json.loads(succeed(*quickstart[1:], "--json", folder=tmp_path))
+    config = Path(made["config"])
+    text = re.sub(
+        r"^((http_)?listen) = .*", r'\1 = ["127.0.0.1:0"]', config.read_text(), flags=re.M
+    )
+    (tmp_path / "config.toml").write_text(text.replace('"data"', '"restante/data"'))
+    with running("serve", folder=tmp_path) as server:
+        place = server.listening()["http"]
+        for words in ours:
+            if words[1] not in ("quickstart", "serve", "knock"):
+                succeed(*words[1:], folder=tmp_path)
+        succeed("knock", made["address"], folder=tmp_path)
+        script = "\n".join(line for line in typed if "curl" in line)
+        real = {"127.0.0.1:8080": str(place), '"..."': json.dumps(made["password"])}
+        done = subprocess.run(
+            ["/bin/sh", "-c", filled(script, real)], capture_output=True, text=True, check=True
+        )
+        assert [each["subject"] for each in json.loads(done.stdout)["items"]] == [
+            "A knock at the door"
+        ]
