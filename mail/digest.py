@@ -102,9 +102,11 @@ def digest(content: bytes, wish: Wish) -> Digest:
 
 def _people(block: bytes, name: bytes) -> tuple[Mailbox, ...]:
     """Of the first field of that name."""
-    for found in header.fields(block, name):
-        return tuple(mailboxes(facts.decode(found.value, ADDRESSES_OCTETS)))
-    return ()
+    [found] = header.fields(block, name, most=1)
+    if not found:
+        return ()
+    value = found[0].value(ADDRESSES_OCTETS + 1)  # one more tells that it goes on
+    return tuple(mailboxes(facts.decode(value, ADDRESSES_OCTETS)))
 
 
 def _text(content: bytes, chosen: list[Part], told: list[str]) -> str | None:

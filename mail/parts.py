@@ -10,7 +10,6 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 
 from mail import header, mime
 from mail.mime import LimitReached
@@ -169,7 +168,8 @@ class _Reader:
 
 
 def _first(block: bytes, name: bytes) -> bytes:
-    return next((each.value for each in islice(header.fields(block, name), 1)), b"")
+    [found] = header.fields(block, name, most=1)
+    return found[0].value(FIELD_OCTETS) if found else b""
 
 
 def _identity(value: bytes) -> str:

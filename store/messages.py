@@ -48,7 +48,7 @@ PURGED_FOR = timedelta(hours=24)
 
 @dataclass(slots=True)
 class OpenMessage:
-    """A message whose first octets have been read; `blocks` gives all of them in order, once."""
+    """A message whose first octets have been read; `blocks` gives all of them in order."""
 
     message: Message
     _first: bytes
@@ -60,20 +60,22 @@ class OpenMessage:
         """Prefix and body. Raises MessageDamaged before the last octets would be given."""
         yield self.message.prefix
         digest = hashlib.sha256()
-        block, self._first = self._first, b""  # not kept while the others are sent
+        first, self._first = self._first, b""  # not kept while the others are sent
         left = self._octets
         n = 0
         while left:
+            block = first or await self._block(n, left)
             digest.update(block)
             left -= len(block)
             if not left and digest.digest() != self._sha256:
                 raise MessageDamaged("a stored message is damaged", uid=str(self.message.uid))
+            first = b""
             yield block
             n += 1
-            if left:
-                block = await self._database.read(
-                    partial(_chunk, self.message.home, self.message.uid, n, left)
-                )
+
+    async def _block(self, n: int, left: int) -> bytes:
+        message = self.message
+        return await self._database.read(partial(_chunk, message.home, message.uid, n, left))
 
 
 class Messages:

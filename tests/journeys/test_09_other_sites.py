@@ -20,6 +20,7 @@ from api.page_session import LOCAL
 from api.routes import ROUTES
 from tests.browser import chromium, elsewhere
 from tests.kit import DOMAIN, PASSWORD, Live, live_server
+from tests.sessions import listed
 
 CHANGES = [route for route in ROUTES if route.method != "GET"]
 WAYS = sorted({route.path for route in CHANGES})
@@ -104,7 +105,7 @@ def kept(live: Live) -> dict[str, list[Any]]:
 def example(live: Live, path: str) -> str:
     """The path of something that is there."""
     maildrop = live.run(live.store.accounts.get("root")).maildrop_id
-    [mail] = live.run(live.store.maildrops.snapshot(maildrop)).entries
+    [mail] = live.run(listed(live.store, maildrop))
     things = {"/api/users": "eve", "/api/domains": DOMAIN, "/api/emails": str(mail.uid)}
     return re.sub("{.*?}", things.get(path.partition("/{")[0], "00000000000"), path)
 
