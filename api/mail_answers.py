@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -24,14 +25,14 @@ _PLAIN_NAME = re.compile(r"[^A-Za-z0-9 ._()+-]")
 def row(listed: Listed) -> dict[str, Any]:
     """The members of a row."""
     message = listed.message
-    senders = _mailboxes(mailboxes(message.from_text))
+    senders = _people(message.from_text)
     return {
         "id": str(message.uid),
         "folder": message.folder.name.lower(),
         "unread": message.unread,
         "starred": message.starred,
         "from_": senders[0] if senders else Mailbox(name=message.from_text, address=""),
-        "to": _mailboxes(mailboxes(message.to_text)),
+        "to": _people(message.to_text),
         "delivered_to": [message.recipient],
         "subject": message.subject,
         "snippet": listed.snippet,
@@ -83,6 +84,12 @@ def disposition(attachment: digest.Attachment, *, inline: bool) -> str:
     plain = _PLAIN_NAME.sub("_", attachment.name)
     kind = "inline" if inline else "attachment"
     return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(attachment.name, safe='')}"
+
+
+# A list shows the same people again and again; each text is at most 500 characters.
+@lru_cache(2000)
+def _people(text: str) -> list[Mailbox]:
+    return _mailboxes(mailboxes(text))
 
 
 def _mailboxes(people: Iterable[tuple[str, str]]) -> list[Mailbox]:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
 
 from mail.address import Address
 from mail.errors import BadAddress, NameTaken, NotFound
@@ -18,6 +18,7 @@ from store.database import Database
 from store.directory import Directory, home_domain
 from store.factors import HAS_TOTP
 from store.lists import Guard, unguarded
+from store.prepared import Prepared
 from store.records import (
     Account,
     AccountState,
@@ -134,7 +135,7 @@ class Accounts:
         return until
 
 
-def _record(row: Any) -> Account:
+def account_record(row: Any) -> Account:
     return Account(
         row.id,
         row.login,
@@ -150,7 +151,7 @@ def _record(row: Any) -> Account:
     )
 
 
-_ACCOUNT = select(
+ACCOUNT = select(
     schema.account.c.id,
     schema.account.c.login,
     schema.account.c.role,
@@ -190,24 +191,29 @@ def _add(
 
 def _all(connection: Connection) -> list[Account]:
     columns = schema.account.c
-    query = _ACCOUNT.where(columns.state != AccountState.CLOSED).order_by(columns.login)
-    return [_record(row) for row in connection.execute(query)]
+    query = ACCOUNT.where(columns.state != AccountState.CLOSED).order_by(columns.login)
+    return [account_record(row) for row in connection.execute(query)]
 
 
 def _get(login: str, connection: Connection) -> Account:
-    row = connection.execute(_ACCOUNT.where(schema.account.c.login == login)).one_or_none()
+    row = connection.execute(ACCOUNT.where(schema.account.c.login == login)).one_or_none()
     if row is None:
         raise NotFound(f"there is no user {login}")
-    return _record(row)
+    return account_record(row)
 
 
 def open_account(account_id: int, connection: Connection) -> Account | None:
     """The account, unless it is disabled or closed."""
-    columns = schema.account.c
-    row = connection.execute(
-        _ACCOUNT.where(columns.id == account_id, columns.state == AccountState.OPEN)
-    ).one_or_none()
-    return _record(row) if row else None
+    row = _OPEN.run(connection, {"account": account_id}).one_or_none()
+    return account_record(row) if row else None
+
+
+_OPEN = Prepared(
+    ACCOUNT.where(
+        schema.account.c.id == bindparam("account"),
+        schema.account.c.state == int(AccountState.OPEN),
+    )
+)
 
 
 def _for_sign_in(
@@ -222,7 +228,7 @@ def _for_sign_in(
             or_(credential.expires_at.is_(None), credential.expires_at > now),
         )
     query = (
-        _ACCOUNT.add_columns(
+        ACCOUNT.add_columns(
             credential.id.label("credential_id"),
             credential.kind,
             credential.secret,
@@ -255,7 +261,7 @@ def _for_sign_in(
     row = connection.execute(query).one_or_none()
     if row is None:
         return None
-    return _record(row), Credential(
+    return account_record(row), Credential(
         row.credential_id,
         row.secret,
         row.version,
@@ -276,11 +282,11 @@ def _change(
 
 
 def _own(account_id: int, connection: Connection) -> Account:
-    query = _ACCOUNT.where(schema.account.c.id == account_id)
+    query = ACCOUNT.where(schema.account.c.id == account_id)
     row = connection.execute(query).one_or_none()
     if row is None:
         raise NotFound("there is no such user")
-    return _record(row)
+    return account_record(row)
 
 
 def _set_password(key: str | int, secret: str, connection: Connection) -> None:

@@ -7,20 +7,22 @@ kept as a hash.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from mail.errors import NotFound
 from mail.ident import new_row_id
 from store import schema
-from store.accounts import open_account
+from store.accounts import ACCOUNT, account_record
 from store.database import Database
+from store.prepared import Prepared, Values
 from store.records import (
     Account,
+    AccountState,
     Credential,
     LoginSession,
     NewSession,
@@ -66,20 +68,18 @@ class Sessions:
         """One of a login, by its id. None when it has ended: time, sign-out, a new password, an
         account that is disabled or closed.
         """
-        columns = schema.session.c
-        which = (columns.id == session_id, columns.kind == SessionKind.LOGIN)
-        return await self._database.read(partial(_read, which, microseconds(self._clock())))
+        values = {"session": session_id, "now": microseconds(self._clock())}
+        return await self._database.read(partial(_read, _LOGIN, values))
 
     async def of_cookie(self, key_hash: bytes) -> LoginSession | None:
         """A page's. None when it has ended, as with `read`, or nobody used it for IDLE."""
-        columns = schema.session.c
         now = self._clock()
-        which = (
-            columns.key_hash == key_hash,
-            columns.kind == SessionKind.PAGE,
-            columns.seen_at >= microseconds(now - IDLE),
-        )
-        return await self._database.read(partial(_read, which, microseconds(now)))
+        values = {
+            "key_hash": key_hash,
+            "now": microseconds(now),
+            "used_after": microseconds(now - IDLE),
+        }
+        return await self._database.read(partial(_read, _PAGE, values))
 
     async def of_account(self, account: Account) -> list[LoginSession]:
         """Those that last, the newest first."""
@@ -140,47 +140,57 @@ def _begin(
     )
 
 
-_LIVE = (
-    select(schema.session, schema.credential.c.account_id)
-    .join(schema.credential, schema.session.c.credential_id == schema.credential.c.id)
-    .where(schema.session.c.version == schema.credential.c.version)
+_S = schema.session.c
+# With its account, in one statement: each request asks for one of these.
+_FOUND = (
+    ACCOUNT.add_columns(*(column.label(f"session_{column.name}") for column in _S))
+    .join(schema.credential, schema.credential.c.account_id == schema.account.c.id)
+    .join(schema.session, _S.credential_id == schema.credential.c.id)
+    .where(
+        _S.version == schema.credential.c.version,
+        _S.expires_at >= bindparam("now"),
+        schema.account.c.state == int(AccountState.OPEN),
+    )
+)
+_LOGIN = Prepared(_FOUND.where(_S.id == bindparam("session"), _S.kind == int(SessionKind.LOGIN)))
+_PAGE = Prepared(
+    _FOUND.where(
+        _S.key_hash == bindparam("key_hash"),
+        _S.kind == int(SessionKind.PAGE),
+        _S.seen_at >= bindparam("used_after"),
+    )
 )
 
 
-def _read(
-    which: Sequence[ColumnElement[bool]], now: int, connection: Connection
-) -> LoginSession | None:
-    row = connection.execute(_LIVE.where(schema.session.c.expires_at >= now, *which)).one_or_none()
-    if row is None:
-        return None
-    account = open_account(row.account_id, connection)
-    return _record(row, account) if account else None
+def _read(found: Prepared, values: Values, connection: Connection) -> LoginSession | None:
+    row = found.run(connection, values).one_or_none()
+    return None if row is None else _record(row, account_record(row))
 
 
 def _record(row: Any, account: Account) -> LoginSession:
     return LoginSession(
-        row.id,
+        row.session_id,
         account,
-        SessionKind(row.kind),
-        row.scopes,
-        row.device,
-        row.peer,
-        created_at=moment(row.created_at),
-        seen_at=moment(row.seen_at),
-        expires_at=moment(row.expires_at),
-        data=row.data,
+        SessionKind(row.session_kind),
+        row.session_scopes,
+        row.session_device,
+        row.session_peer,
+        created_at=moment(row.session_created_at),
+        seen_at=moment(row.session_seen_at),
+        expires_at=moment(row.session_expires_at),
+        data=row.session_data,
     )
 
 
 def _all(account: Account, now: datetime, connection: Connection) -> list[LoginSession]:
     session = schema.session.c
     unused = microseconds(now - IDLE)
-    query = _LIVE.where(
+    query = _FOUND.where(
         schema.credential.c.account_id == account.id,
-        session.expires_at >= microseconds(now),
         (session.kind == SessionKind.LOGIN) | (session.seen_at >= unused),
     ).order_by(session.created_at.desc(), session.id)
-    return [_record(row, account) for row in connection.execute(query)]
+    values = {"now": microseconds(now)}
+    return [_record(row, account) for row in connection.execute(query, values)]
 
 
 def _renew(
@@ -194,25 +204,26 @@ def _renew(
     given, new = hashes
     columns = schema.session.c
     which = (columns.id == session_id, columns.kind == SessionKind.LOGIN)
-    found = _read(which, microseconds(now), connection)
+    values = {"session": session_id, "now": microseconds(now)}
+    found = _read(_LOGIN, values, connection)
     if found is None:
         return None
     known = connection.execute(select(columns.key_hash).where(*which)).scalar_one()
     if known == new:
         return found  # an earlier try whose answer was lost
-    values = {
+    changes = {
         "key_hash": new,
         "seen_at": microseconds(now),
         "expires_at": microseconds(now + life),
     }
     # The hash again, as two processes may renew at once: one of them does.
     taken = connection.execute(
-        update(schema.session).where(*which, columns.key_hash == given).values(values)
+        update(schema.session).where(*which, columns.key_hash == given).values(changes)
     )
     if not (hmac.compare_digest(known, given) and taken.rowcount):
         connection.execute(delete(schema.session).where(*which))
         return None
-    return _read(which, microseconds(now), connection)
+    return _read(_LOGIN, values, connection)
 
 
 def _change(session_id: int, values: dict[str, Any], connection: Connection) -> None:
