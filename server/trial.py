@@ -171,6 +171,7 @@ Restante {version("restante")}: receives mail, never sends it.
                 --json '{{"login":"{USER}","password":"{trial.password}"}}' \\
                 | {print_json})
             curl -s -H "Authorization: Bearer $T" http://{web}/api/emails
+            every operation, with examples: http://{web}/api/docs
 
   Try it    .venv/bin/restante knock {ADDRESS}       (second terminal)
   Stop      Ctrl-C. Nothing here can be reached from another machine.
