@@ -59,7 +59,7 @@ class Conditions:
             case query.Not(term):
                 return not_(self.of(term))
             case query.Any(terms):
-                return or_(false(), *map(self.of, terms))
+                return or_(false(), *self._any(terms))
             case query.All(terms):
                 return and_(true(), *self._all(terms))
 
@@ -68,6 +68,15 @@ class Conditions:
         told = [term for term in terms if isinstance(term, query.Words | query.Fact)]
         others = [self.of(term) for term in terms if not isinstance(term, query.Words | query.Fact)]
         return [self._documents(told), *others] if told else others
+
+    def _any(self, terms: Sequence[Query]) -> list[ColumnElement[bool]]:
+        """One look into the index does for all single words, of which one is wanted."""
+        single = [term for term in terms if isinstance(term, query.Words) and len(term.words) == 1]
+        if len(single) < 2:
+            return [self.of(term) for term in terms]
+        words = [(term.words[0], term.beginning) for term in single]
+        found = self._among([_DOC.maildrop_id == self._maildrop_id], words, either=True)
+        return [found, *(self.of(term) for term in terms if term not in single)]
 
     def _documents(self, wanted: Sequence[query.Words | query.Fact]) -> ColumnElement[bool]:
         conditions: list[ColumnElement[bool]] = [_DOC.maildrop_id == self._maildrop_id]
@@ -85,11 +94,22 @@ class Conditions:
                         conditions.append(_phrase(words, beginning=beginning))
         if not terms:
             return _M.uid.in_(select(_DOC.uid).where(*conditions))
+        return self._among(conditions, terms)
+
+    def _among(
+        self,
+        conditions: Sequence[ColumnElement[bool]],
+        words: Sequence[tuple[str, bool]],
+        *,
+        either: bool = False,
+    ) -> ColumnElement[bool]:
+        """Documents with all of these words, or with one of them."""
         number = next(self._numbers)
-        conditions.append(search.match(self._backend, self._maildrop_id, terms, f"words_{number}"))
+        name = f"words_{number}"
+        match = search.match(self._backend, self._maildrop_id, words, name, either=either)
         # The index is asked first of all: to walk through the maildrop would be long for a rare
         # word.
-        hits = select(_DOC.uid).where(*conditions).cte(f"hits_{number}")
+        hits = select(_DOC.uid).where(*conditions, match).cte(f"hits_{number}")
         for name in ("sqlite", "postgresql"):
             hits = hits.prefix_with("MATERIALIZED", dialect=name)
         return _M.uid.in_(select(hits.c.uid))

@@ -111,12 +111,14 @@ PLAN = {
 }
 
 
-# By engine: a word, the last word, what joins them, and the condition.
+# By engine: a word, a beginning, what joins them, the same of words of which one does, and the
+# condition.
 _MATCH = {
     "sqlite": (
         '"{}"',
         '"{}" *',
         " AND ",
+        ('"{}"', '"{}" *', " OR ", " AND ({})"),
         """search_doc.search_index_id IN
         (SELECT rowid FROM search_index WHERE search_index MATCH :words)""",
     ),
@@ -124,29 +126,41 @@ _MATCH = {
         "'{}'",
         "'{}':*",
         " & ",
+        ("'{}'", "'{}':*", " | ", " & ({})"),
         "array_to_tsvector(string_to_array(search_doc.words, ' ')) @@ CAST(:words AS tsquery)",
     ),
     "mariadb": (
         "+{}",
         "+{}*",
         " ",
+        ("{}", "{}*", " ", " +({})"),
         "MATCH (search_doc.words) AGAINST (:words IN BOOLEAN MODE)",
     ),
 }
 
 
 def match(
-    backend: Backend, maildrop_id: int, terms: Sequence[tuple[str, bool]], name: str
+    backend: Backend,
+    maildrop_id: int,
+    terms: Sequence[tuple[str, bool]],
+    name: str,
+    *,
+    either: bool = False,
 ) -> ColumnElement[bool]:
-    """That a document holds all these folded words, or words that begin so.
+    """That a document holds all these folded words, or words that begin so; with `either` one of
+    them.
 
     `name` is that of the condition's one parameter.
     """
-    whole, beginning, joint, condition = _MATCH[backend.name]
-    found = [whole.format(_token(maildrop_id))]
-    found += [(beginning if part else whole).format("w" + word) for word, part in terms]
+    whole, beginning, joint, one_of, condition = _MATCH[backend.name]
+    sought = whole.format(_token(maildrop_id))
+    group = joint + "{}"
+    if either:
+        whole, beginning, joint, group = one_of
+    found = [(beginning if part else whole).format("w" + word) for word, part in terms]
+    sought += group.format(joint.join(found))
     clause = text(condition.replace(":words", f":{name}"))
-    return clause.bindparams(**{name: joint.join(found)})  # type: ignore[return-value]
+    return clause.bindparams(**{name: sought})  # type: ignore[return-value]
 
 
 def _token(maildrop_id: int) -> str:
