@@ -16,7 +16,7 @@ import structlog
 import uvloop
 
 from api.app import ApiServer
-from api.call import ApiParts, Facts, Setting
+from api.call import ApiParts, Facts, Setting, Site
 from auth.login import Login
 from auth.passwords import Passwords
 from auth.second_factor import SecondFactor
@@ -105,6 +105,7 @@ class Api:
             clock=now,
             connections=Connections(total=500, per_client=30, clock=monotonic),
             rates=Rates({}, clock=monotonic),
+            site=Site(public_url=f"https://{HOSTNAME}"),
         )
         self.server: ApiServer | None = None
         self._sessions: list[aiohttp.ClientSession] = []
