@@ -8,13 +8,13 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote
 
-from api.models_mail import Attachment, Content, HeaderField, Mailbox
+from api.models_mail import Attachment, Auth, Content, HeaderField, Mailbox, Verdict
 from mail import digest, facts
 from mail.digest import Digest
 from mail.facts import HEADER_OCTETS
 from mail.people import mailboxes
 from store.messages import OpenMessage
-from store.records import Listed, Message
+from store.records import Authentication, Listed, Message, Proof
 
 HEADER_FIELDS: Final = 1000
 
@@ -41,7 +41,26 @@ def row(listed: Listed) -> dict[str, Any]:
         "attachment_count": listed.attachments,
         "origin": list(message.origin),
         "repeat": message.repeat,
+        "auth": _auth(message.authentication),
     }
+
+
+VERDICTS: Final[dict[Proof, Verdict]] = {
+    Proof.UNCHECKED: "unchecked",
+    Proof.VERIFIED: "verified",
+    Proof.FAILED: "failed",
+    Proof.UNPROVEN: "unproven",
+    Proof.UNKNOWN: "unknown",
+}
+
+
+def _auth(found: Authentication) -> Auth:
+    return Auth(
+        verdict=VERDICTS[found.proof],
+        domain=found.domain or None,
+        suspected_spam=found.suspected,
+        reasons=found.reasons,
+    )
 
 
 def email(message: Message, found: Digest, *, with_body: bool) -> dict[str, Any]:

@@ -90,6 +90,18 @@ class Mailbox(Answer):
     address: str
 
 
+Verdict = Literal["unchecked", "verified", "failed", "unproven", "unknown"]
+
+
+class Auth(Answer):
+    """Who a message is really from. `domain` is the one in From, where something is known of it."""
+
+    verdict: Verdict
+    domain: str | None
+    suspected_spam: bool
+    reasons: str
+
+
 class EmailRow(Answer):
     """`snippet` and `attachment_count` are null until somebody has looked into the message, which
     takes seconds after it has come; the count stays null where a limit hides the parts.
@@ -109,6 +121,7 @@ class EmailRow(Answer):
     attachment_count: int | None
     origin: list[str]
     repeat: bool
+    auth: Auth
 
 
 class HeaderField(Answer):

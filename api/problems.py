@@ -108,6 +108,7 @@ CANNOT_OCCUR: Final[frozenset[type[Failure]]] = frozenset(
         errors.MailLoop,
         errors.NotEmpty,
         errors.NotMail,
+        errors.Unwanted,
     }
 )
 

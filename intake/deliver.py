@@ -2,9 +2,9 @@
 
 IN        Arrival (canonical content as received; recipients resolved)
 OUT       Kept (uid, size), after the octets are on stable storage
-MAY       write to the store; take results in our name out of the header
+MAY       write to the store; take results in our name out of the header; have it checked
 NEVER     open a socket; change the content else (our trace lines are a prefix beside it)
-FAILS     MailLoop, MessageTooLarge, OverQuota, StorageBusy, StorageFull
+FAILS     MailLoop, MessageTooLarge, Unwanted, OverQuota, StorageBusy, StorageFull
 RFC       5321 section 4.4 (trace), section 6.1 (after 250 the message is ours), section 6.3
           (loops); 8601 section 5 (results in our name)
 """
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from intake.admission import Admission, Checks
 from intake.recipients import Recipient
 from mail import facts, results, trace
 from mail.address import Address
@@ -41,6 +42,7 @@ class Arrival:
     tls_version: str | None = None  # None without TLS, as is the cipher suite
     cipher: str | None = None
     smtputf8: bool = False  # the transaction asked for it
+    ended: float | None = None  # when its last octet had come, of `time.monotonic`
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,17 @@ class Kept:
 
 
 async def deliver(
-    arrival: Arrival, store: Store, *, hostname: str, clock: Callable[[], datetime]
+    arrival: Arrival,
+    store: Store,
+    *,
+    hostname: str,
+    clock: Callable[[], datetime],
+    checks: Checks | None = None,
 ) -> Kept:
     """One body and one row per maildrop in one transaction, all or none.
 
-    Two addresses of one maildrop give one row, under the first of them.
+    Two addresses of one maildrop give one row, under the first of them. Signatures are checked
+    on the content before anything is taken out of it.
     """
     least = [each.max_octets for each in arrival.recipients if each.max_octets is not None]
     if least and len(arrival.content) > min(least):
@@ -64,6 +72,7 @@ async def deliver(
         content = await asyncio.to_thread(_admit, arrival, header, hostname)
     else:
         content = _admit(arrival, header, hostname)
+    admission = await checks.admit(arrival, hostname) if checks else Admission()
     now = clock()
     hop = trace.Hop(
         peer_ip=arrival.peer_ip,
@@ -90,10 +99,18 @@ async def deliver(
             Copy(
                 maildrop_id,
                 address,
-                trace.prefix(hop, sender=arrival.sender, recipient=address, shown=shown),
+                trace.prefix(
+                    hop,
+                    sender=arrival.sender,
+                    recipient=address,
+                    shown=shown,
+                    found=admission.fields,
+                ),
+                held=maildrop_id in admission.held,
             )
             for maildrop_id, address in by_maildrop.items()
         ],
+        authentication=admission.authentication,
     )
     size = await store.messages.append(new)
     return Kept(hop.uid, size)

@@ -48,6 +48,10 @@ class MailLoop(Failure):
     """The message has been here before, or nearly everywhere (RFC 5321 section 6.3)."""
 
 
+class Unwanted(Failure):
+    """The owner has chosen not to take such mail; its sender is told in the session."""
+
+
 class TooMany(Failure):
     """A limit of rate or number is reached. `retry_after_s` in `facts` says when to come back."""
 

@@ -1,4 +1,4 @@
-"""Results of checks that a message claims to bear from us (RFC 8601 section 5).
+"""Authentication-Results (RFC 8601): ours, and those that claim to be ours (section 5).
 
 Whoever believes Authentication-Results believes those that bear our name; so none that came from
 outside may.
@@ -7,6 +7,8 @@ outside may.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from mail.address import DomainName, parse_domain
 from mail.errors import BadAddress
@@ -27,6 +29,37 @@ _ID = re.compile(
 )
 _ID_OCTETS = 1000  # of which a domain takes 253, each with a backslash at most
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Of one check. `why` and the values are printable ASCII, `why` without brackets."""
+
+    method: str
+    result: str
+    why: str = ""
+    properties: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        words = [f"{self.method}={self.result}"]
+        if self.why:
+            words.append(f"({self.why})")
+        words += [f"{name}={_value(value)}" for name, value in self.properties]
+        return " ".join(words)
+
+
+def ours(hostname: str, results: Iterable[Result]) -> str:
+    """The field in our name, folded, without its last CRLF."""
+    parts = [f";\r\n\t{result}" for result in results]
+    return f"Authentication-Results: {hostname}" + ("".join(parts) or "; none")
+
+
+def _value(text: str) -> str:
+    """Section 2.2: a value is a token or quoted."""
+    if _TOKEN.fullmatch(text):
+        return text
+    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
 
 
 def without_ours(content: bytes, hostname: str) -> bytes:

@@ -5,7 +5,8 @@ and what those of others say of its way.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
@@ -76,8 +77,18 @@ def _folded(*words: str) -> str:
     return "\r\n".join(lines)
 
 
-def prefix(hop: Hop, *, sender: Address | None, recipient: Address, shown: bool) -> bytes:
-    """Return-Path, Delivered-To and Received, in canonical CRLF.
+def prefix(
+    hop: Hop,
+    *,
+    sender: Address | None,
+    recipient: Address,
+    shown: bool,
+    found: Sequence[str] = (),
+) -> bytes:
+    """Return-Path, Delivered-To, what was `found` by checks, and Received, in canonical CRLF.
+
+    `found` is whole fields of ours without their last CRLF; their place is above Received, where
+    no server before us can have put them (RFC 8601 section 4.1).
 
     `shown` puts the recipient into Received too; with several recipients that would tell each
     of them about the others' existence (RFC 5321 section 7.2). An address that is not ASCII is
@@ -98,10 +109,34 @@ def prefix(hop: Hop, *, sender: Address | None, recipient: Address, shown: bool)
     lines = [
         _folded("Return-Path:", f"<{sender or ''}>"),
         _folded("Delivered-To:", str(recipient)),
+        *found,
         "\r\n".join(stamp) + f";\r\n\t{format_datetime(hop.at)}",
     ]
     allowed = [line for line in lines if hop.smtputf8 or line.isascii()]
     return "".join(line + "\r\n" for line in allowed).encode("utf-8", "surrogateescape")
+
+
+_FROM = re.compile(
+    rb"[ \t]*from[ \t]+([!-~]+)[ \t]+\((?:[!-~]+[ \t]+)?\[(?:IPv6:)?([0-9A-Fa-f.:]+)\]\)",
+    re.IGNORECASE,
+)
+
+
+def clients(header: bytes) -> Iterator[tuple[str, str]]:
+    """Address and HELO of whom each server got the message from, the last one first.
+
+    Up to the first field that does not say it: what is below was written by nobody known.
+    """
+    [received] = fields(header, b"received", most=HOPS)
+    for field in received:
+        found = _FROM.match(field.value(PATH_OCTETS).replace(b"\r\n", b""))
+        if not found:
+            return
+        try:
+            ip = ipaddress.ip_address(found[2].decode())
+        except ValueError:
+            return
+        yield str(ip), found[1].decode()
 
 
 def loops(header: bytes, recipients: Collection[Address]) -> bool:

@@ -48,6 +48,7 @@ from mail.errors import (
     StorageFull,
     TooMany,
     UnknownRecipient,
+    Unwanted,
     WeakPassword,
 )
 
@@ -155,6 +156,7 @@ ROWS: dict[type[Failure], tuple[str, str, str] | None] = {
     BadQuery: None,
     InUse: None,
     MailLoop: None,
+    Unwanted: None,
     MessageTooLarge: None,
     NameTaken: None,
     NotFound: None,

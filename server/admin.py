@@ -27,6 +27,7 @@ from store.records import (
     Domain,
     DomainSettings,
     Invite,
+    OnSpam,
     Profile,
     Role,
 )
@@ -103,6 +104,17 @@ async def user_rm(desk: Desk, *, login: str) -> Answer:
     """Closes an account: sign-in and addresses end at once, its mail stays for the trash time."""
     until = await desk.store.accounts.close(login.lower())
     return {"login": login, "mail_until": until.isoformat()}
+
+
+async def user_spam(desk: Desk, *, login: str, wish: str) -> Answer:
+    """What becomes of this user's suspected spam. Raises BadName, NotFound."""
+    try:
+        chosen = OnSpam[wish.upper()]
+    except KeyError as error:
+        raise BadName("suspected spam can be: tag, hold, refuse") from error
+    account = await desk.store.accounts.get(login)
+    await desk.store.maildrops.set_on_spam(account.maildrop_id, chosen)
+    return {"login": login, "spam": chosen.name.lower()}
 
 
 async def app_password_add(desk: Desk, *, login: str, name: str, days: int | None = None) -> Answer:
@@ -288,6 +300,7 @@ ACTS: Mapping[str, Act] = {
     "user disable": user_disable,
     "user passwd": user_passwd,
     "user rm": user_rm,
+    "user spam": user_spam,
     "app-password add": app_password_add,
     "app-password list": app_password_list,
     "app-password rm": app_password_rm,

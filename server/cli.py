@@ -363,6 +363,13 @@ def user_rm(
     terminal.show(gone, f"{login} is gone; the mail stays until {gone['mail_until'][:10]}")
 
 
+@command(USER, "spam", "restante user spam ada hold", "restante user spam ada refuse")
+def user_spam(terminal: Terminal, login: str, wish: str) -> None:
+    """What becomes of suspected spam: tag, hold (in a folder of its own) or refuse."""
+    made = terminal.ask("user spam", login=login, wish=wish)
+    terminal.show(made, f"suspected spam of {login}: {made['spam']}")
+
+
 def _address(text: str) -> Address:
     try:
         return Address.parse(text)

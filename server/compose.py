@@ -25,10 +25,15 @@ from auth.passwords import Passwords
 from auth.second_factor import SecondFactor
 from auth.tokens import Tokens, load_key, load_keys
 from auth.vault import Vault
+from intake.admission import Checks, Policy
 from intake.deliver import deliver
 from intake.recipients import resolve
+from intake.screen import Filters, Screen
+from intake.summaries import Summaries
+from intake.verify import Verifier
 from net.accept import Tls
 from net.limits import OctetBudget
+from net.resolve import NoAnswer, Resolver
 from net.tls import BadCertificate, Certificate, make_self_signed
 from pop3d.connection import ALPN
 from pop3d.server import Pop3Server
@@ -102,7 +107,9 @@ class Server:
             self.store.leases.start()
             self.store.upkeep.start()
             self.store.nightly.start()
+            self._summaries.start()
             self._watch = asyncio.create_task(self._watch_certificate())
+            self._dns_test = asyncio.create_task(self._test_dns())
             self._opened = opened.pop_all()
             self._house.serving = True
         structlog.get_logger().info(
@@ -123,11 +130,14 @@ class Server:
             *(config, store, self.certificate, counters, self.listening),
             started_at=utc_now(),
         )
+        self._resolver = Resolver(config.server.resolvers)
+        self._screen = Screen(self._resolver, screen_filters(config))
         self._smtp = self._smtp_server()
         self._pop3 = Pop3Server(
             store, login, connections=counters.pop3, strangers=counters.pop3_strangers
         )
         self._pop3.metrics = counters.metrics
+        self._summaries = Summaries(store, hostname=hostname, clock=utc_now)
         self._api = ApiServer(
             ApiParts(
                 store=store,
@@ -183,7 +193,11 @@ class Server:
                 intake=Intake(
                     resolve=partial(resolve, store=store),
                     deliver=partial(
-                        deliver, store=store, hostname=config.server.hostname, clock=utc_now
+                        deliver,
+                        store=store,
+                        hostname=config.server.hostname,
+                        clock=utc_now,
+                        checks=self._checks(),
                     ),
                 ),
                 metrics=self._share.counters.metrics,
@@ -206,10 +220,32 @@ class Server:
             proxies=config.server.proxy_protocol,
         )
 
+    def _checks(self) -> Checks:
+        smtp = self.config.smtp
+        verifier = Verifier(self._resolver, trusted=smtp.arc_trusted)
+        return Checks(
+            verifier=verifier if smtp.verify == "on" else None,
+            screen=self._screen,
+            policy=Policy(refuse_failed_dmarc=smtp.dmarc == "refuse", hops=smtp.trusted_hops),
+            store=self.store,
+        )
+
+    async def _test_dns(self) -> None:
+        """Tells the log what of DNS does not work; mail comes in all the same."""
+        smtp = self.config.smtp
+        if smtp.verify == "on":
+            try:
+                await self._resolver.ask("", "NS")  # of the root, which everybody knows
+            except NoAnswer:
+                structlog.get_logger().warning("dns.silent", servers=self._resolver.servers)
+        await self._screen.test()
+
     async def stop(self) -> None:
         """No new connections; what is in hand is finished, then everything is closed."""
         self._house.serving = False
         self._watch.cancel()
+        self._dns_test.cancel()
+        await self._summaries.stop()
         await self._control.stop()  # where it was started
         await self.store.nightly.stop()
         await self.store.upkeep.stop()
@@ -324,6 +360,11 @@ def open_store(config: Config) -> Store:
             "Mend that, or set store.url to another place.",
             exit_code=3,
         ) from error
+
+
+def screen_filters(config: Config) -> Filters:
+    smtp = config.smtp
+    return Filters(lists=smtp.dnsbl, rspamd=smtp.rspamd, clamd=smtp.clamd)
 
 
 def app_password_key(config: Config) -> bytes:

@@ -78,10 +78,20 @@ class SmtpKeys(Section):
     """Where mail comes in. STARTTLS is offered."""
     max_message_mib: Annotated[int, whole(1, 1024, "MiB")] = 50
     """Largest message taken. Senders learn it from EHLO SIZE."""
+    verify: Literal["on", "off"] = "on"
+    """Whether SPF, DKIM, DMARC and ARC of each message are checked. It takes DNS."""
     dmarc: Literal["note", "refuse"] = "note"
     """What happens to mail whose sender's domain asks to reject it: noted, or refused at once."""
     dnsbl: Annotated[tuple[str, ...], forms.ZONES] = ()
     """Block lists asked about each client. One that is listed marks its mail as suspected spam."""
+    arc_trusted: Annotated[tuple[str, ...], forms.ZONES] = ()
+    """Domains whose ARC seal saves mail that dmarc would refuse, as those of mailing lists."""
+    trusted_hops: Networks = ()
+    """Servers of your own that pass mail on to this one: who brought it to them is judged."""
+    rspamd: Annotated[str, forms.WEB_SERVER] = ""
+    """An rspamd that is asked about each message."""
+    clamd: Annotated[Endpoint | Path | None, forms.SOCKET] = None
+    """A clamd that looks for viruses in each message; one with a virus is refused."""
 
 
 class Pop3Keys(Section):
@@ -208,10 +218,7 @@ class Config(BaseModel):
 # Keys that this version honours at their default only, or at these patterns of values as well.
 NOT_BUILT: Final[Mapping[str, tuple[str, ...]]] = {
     "server.user": (),
-    "server.resolvers": (),
     "server.private_targets": (),
-    "smtp.dmarc": (),
-    "smtp.dnsbl": (),
     "pop3.refuser_listen": (),
     "store.bodies": (),
     "store.journal_days": (),

@@ -145,6 +145,16 @@ def _public_url(text: str) -> str:
     return text
 
 
+def _web_server(text: str) -> str:
+    if not text.startswith("http://"):
+        raise ValueError
+    return str(_public_url(text))
+
+
+def _socket(text: str) -> Endpoint | Path:
+    return _path(text) if text.startswith("/") else _resolver(text)[0]
+
+
 def _matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
     def check(text: str) -> str:
         if not pattern.fullmatch(text):
@@ -176,6 +186,12 @@ BODIES = _text('"sql", or as "s3://bucket/prefix"', _bodies)
 PUBLIC_URL = _text(
     'http or https and a host without a path, as "https://mail.example.org", or ""',
     _or_empty(_public_url),
+)
+WEB_SERVER = _text(
+    'http and a host without a path, as "http://127.0.0.1:11333", or ""', _or_empty(_web_server)
+)
+SOCKET = _text(
+    'an absolute path, IP address and port, as "127.0.0.1:3310", or ""', _or_empty(_socket, None)
 )
 ENDPOINTS = _list(
     'a list of IP address (* is every one) and port, as ["192.0.2.1:25", "[2001:db8::1]:25"]',

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from net.listen import Endpoint, PortNotOurs, PortTaken, bind
+from net.resolve import AT_ONCE
 from server import folder
 from server.counters import HTTP_TOTAL, Counters, counters
 from server.trouble import Trouble
@@ -22,8 +23,8 @@ from server.trouble import Trouble
 if TYPE_CHECKING:
     from server.config import Config
 
-# Of a process: its database connections, TLS files, threads and log. Generous.
-DESCRIPTORS_BESIDE_CONNECTIONS = 100
+# Of a process: its database connections, TLS files, threads and log, generously; and DNS.
+DESCRIPTORS_BESIDE_CONNECTIONS = 100 + AT_ONCE
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of malloc.h
 
@@ -122,7 +123,9 @@ def _raise_descriptor_limit(config: Config) -> None:
     One worker may come to hold all connections, so with several each needs as many.
     """
     limits = config.limits
-    needed = limits.smtp_total + limits.pop3_total + HTTP_TOTAL + DESCRIPTORS_BESIDE_CONNECTIONS
+    filters = bool(config.smtp.rspamd) + bool(config.smtp.clamd)  # each with a socket a message
+    needed = limits.smtp_total * (1 + filters) + limits.pop3_total + HTTP_TOTAL
+    needed += DESCRIPTORS_BESIDE_CONNECTIONS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < needed:
         most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)

@@ -40,6 +40,7 @@ class Envelope(smtp.Envelope):
     mail_from: Path | None  # type: ignore[assignment]  # aiosmtpd asks only whether it is true
     rcpt_tos: list[Recipient]  # type: ignore[assignment]  # likewise
     content: bytes | None
+    ended: float | None = None  # when the last octet of it had come
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,7 @@ class Handler:
             sender=envelope.mail_from.address,
             recipients=tuple(envelope.rcpt_tos),
             content=envelope.content,
+            ended=envelope.ended,
         )
         delivery = asyncio.create_task(self._keep(arrival, peer))
         self.deliveries.add(delivery)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import ssl
+import time
 
 import structlog
 from aiosmtpd import smtp
@@ -388,6 +389,7 @@ class InboundSMTP(smtp.SMTP):
         self._unread[:0] = reader.rest
 
     async def _keep(self, incoming: Incoming) -> Reply | None:
+        self.envelope.ended = time.monotonic()
         if incoming.reader.too_large:
             return replies.TOO_LARGE
         if not incoming.reader.keeping:

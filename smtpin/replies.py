@@ -117,6 +117,7 @@ TABLE: Mapping[type[Failure], Reply] = {
     errors.NotOurDomain: Reply(550, "5.7.1", "we take no mail for that domain"),
     errors.NotPermitted: Reply(550, "5.7.1", ""),
     errors.BadContent: Reply(550, "5.6.0", ""),
+    errors.Unwanted: Reply(550, "5.7.1", ""),
     errors.MailLoop: Reply(550, "5.4.6", "mail loop: this message has been here before"),
     errors.BadAddress: BAD_RECIPIENT,
     errors.MessageTooLarge: TOO_LARGE,

@@ -23,10 +23,11 @@ from mail.lines import Measures, measure
 from store import schema
 from store.bodies import Packed
 from store.prepared import Prepared
-from store.records import Folder, microseconds
+from store.records import UNCHECKED, Authentication, Folder, microseconds
 
 UNREAD, STARRED = 1, 2  # message.flags
 DOTTED, NOT_ASCII, IMPORTED, COLLECTED, BY_SMTP, REPEAT = 1, 2, 4, 8, 16, 32  # message.traits
+SUSPECTED = 64  # the same, of being spam
 ZSTD = 1  # body.codec
 IN_DATABASE = 0  # body.place
 
@@ -43,6 +44,7 @@ class Copy:
     maildrop_id: int
     recipient: Address
     prefix: bytes
+    held: bool = False  # apart from the inbox: suspected spam
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class NewMessage:
     content: bytes
     facts: Facts
     copies: Sequence[Copy]
+    authentication: Authentication = UNCHECKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,13 +252,17 @@ def _look_up(count: int) -> Prepared:
 
 def message_row(delivery: Delivery, copy: Copy, modseq: int, *, repeats: bool) -> dict[str, Any]:
     measures, facts = delivery.measures[copy.maildrop_id], delivery.new.facts
+    shown = delivery.new.authentication
     return delivery.key | {
         "maildrop_id": copy.maildrop_id,
         "born": modseq,
         "modseq": modseq,
-        "folder": Folder.INBOX.value,
+        "folder": (Folder.HELD if copy.held else Folder.INBOX).value,
         "flags": UNREAD,
-        "traits": BY_SMTP | (DOTTED if measures.dotted else 0) | (REPEAT if repeats else 0),
+        "traits": BY_SMTP
+        | (DOTTED if measures.dotted else 0)
+        | (REPEAT if repeats else 0)
+        | (SUSPECTED if shown.suspected else 0),
         "size": measures.size,
         "header_size": measures.header_size,
         "expires_at": None,
@@ -268,6 +275,9 @@ def message_row(delivery: Delivery, copy: Copy, modseq: int, *, repeats: bool) -
         "sent_at": microseconds(facts.sent_at) if facts.sent_at else None,
         "message_id": facts.message_id,
         "fingerprint": delivery.fingerprint,
+        "proof": shown.proof.value or None,
+        "author_domain": shown.domain or None,
+        "reasons": shown.reasons or None,
     }
 
 

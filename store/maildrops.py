@@ -6,12 +6,12 @@ import threading
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, select, update
 
 from mail.ident import UniqueId
 from store import schema
@@ -23,10 +23,12 @@ from store.records import (
     Entries,
     Folder,
     Maildrop,
+    OnSpam,
     StoreSettings,
     Usage,
     microseconds,
 )
+from store.writer import Writer
 
 CACHED_MESSAGES = 2_000_000  # of all snapshots kept, about 28 octets each
 ROWS = 500  # read at a time: more of them leave the caches of the processor
@@ -37,11 +39,13 @@ class Maildrops:
     def __init__(
         self,
         database: Database,
+        writer: Writer,
         settings: StoreSettings,
         *,
         clock: Callable[[], datetime],
     ) -> None:
         self._database = database
+        self._writer = writer
         self._settings = settings
         self._clock = clock
         self._kept: OrderedDict[int, Maildrop] = OrderedDict()
@@ -80,6 +84,15 @@ class Maildrops:
         """The counters that every change of the maildrop keeps."""
         drop = await self._database.read(partial(_counters, maildrop_id))
         return Usage(drop.messages, drop.octets, drop.trash_octets)
+
+    async def on_spam(self, maildrop_ids: Collection[int]) -> dict[int, OnSpam]:
+        """What each of them wants done with what may be spam."""
+        return await self._database.read(partial(_on_spam, maildrop_ids))
+
+    async def set_on_spam(self, maildrop_id: int, wish: OnSpam) -> None:
+        drops = schema.maildrop
+        change = update(drops).where(drops.c.id == maildrop_id).values(on_spam=wish.value)
+        await self._writer.run(lambda connection: connection.execute(change).rowcount)
 
     def read(self, maildrop_id: int, connection: Connection) -> Maildrop:
         """The inbox at this moment, oldest first.
@@ -213,3 +226,9 @@ def merged(old: Entries, now: Changes) -> Entries:
 def _counters(maildrop_id: int, connection: Connection) -> Any:
     drops = schema.maildrop
     return connection.execute(select(drops).where(drops.c.id == maildrop_id)).one()
+
+
+def _on_spam(maildrop_ids: Collection[int], connection: Connection) -> dict[int, OnSpam]:
+    drops = schema.maildrop.c
+    rows = connection.execute(select(drops.id, drops.on_spam).where(drops.id.in_(maildrop_ids)))
+    return {row.id: OnSpam(row.on_spam or 0) for row in rows}

@@ -26,6 +26,7 @@ from store.delivery import (
     IMPORTED,
     REPEAT,
     STARRED,
+    SUSPECTED,
     UNREAD,
     Copy,
     Delivery,
@@ -34,7 +35,15 @@ from store.delivery import (
 )
 from store.moves import SHOWN, Move
 from store.prepared import Prepared
-from store.records import Folder, Message, StoreSettings, microseconds, moment
+from store.records import (
+    Authentication,
+    Folder,
+    Message,
+    Proof,
+    StoreSettings,
+    microseconds,
+    moment,
+)
 from store.space import Space
 from store.writer import Writer
 
@@ -207,7 +216,7 @@ _M, _B, _C = schema.message.c, schema.body.c, schema.body_chunk.c
 COLUMNS = (
     _M.uid, _M.maildrop_id, _M.home, _M.modseq, _M.prefix, _M.size, _M.header_size, _M.traits,
     _M.folder, _M.expires_at, _M.flags, _M.rcpt, _M.mail_from, _M.from_text, _M.to_text,
-    _M.subject, _M.sent_at, _M.message_id,
+    _M.subject, _M.sent_at, _M.message_id, _M.proof, _M.author_domain, _M.reasons,
 )
 # fmt: on
 
@@ -218,7 +227,7 @@ def record(row: Sequence[Any]) -> Message:
     (
         uid, maildrop_id, home, modseq, prefix, size, header_size, traits,
         folder, expires_at, flags, recipient, mail_from, from_text, to_text,
-        subject, sent_at, message_id,
+        subject, sent_at, message_id, proof, author_domain, reasons,
     ) = row
     # fmt: on
     return Message(
@@ -243,6 +252,12 @@ def record(row: Sequence[Any]) -> Message:
         subject=subject,
         sent_at=None if sent_at is None else moment(sent_at),
         message_id=message_id,
+        authentication=Authentication(
+            proof=Proof(proof or 0),
+            domain=author_domain or "",
+            suspected=bool(traits & SUSPECTED),
+            reasons=reasons or "",
+        ),
     )
 
 

@@ -22,6 +22,37 @@ class Folder(IntEnum):
     HELD = 4  # suspected spam, where that policy is chosen
 
 
+class Proof(IntEnum):
+    """What is known of the domain in From."""
+
+    UNCHECKED = 0
+    VERIFIED = 1  # a signature or the sending host proves it
+    FAILED = 2  # it says that its mail can be proven, and this cannot
+    UNPROVEN = 3
+    UNKNOWN = 4  # DNS was silent, or the message cannot be read in one way
+
+
+class OnSpam(IntEnum):
+    """What an account wants done with what may be spam. It is never thrown away unseen."""
+
+    TAG = 0
+    HOLD = 1
+    REFUSE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Authentication:
+    """`domain`: the one in From, where `proof` says something of it; `reasons` are for people."""
+
+    proof: Proof = Proof.UNCHECKED
+    domain: str = ""
+    suspected: bool = False  # of being spam
+    reasons: str = ""
+
+
+UNCHECKED = Authentication()
+
+
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
     """`url` is an SQLAlchemy URL. `quota_octets` 0: no quota.
@@ -368,6 +399,7 @@ class Message:
     subject: str
     sent_at: datetime | None
     message_id: str
+    authentication: Authentication
 
     @property
     def arrived(self) -> datetime:

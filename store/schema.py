@@ -167,6 +167,8 @@ class _Maildrop(TypedColumns):
     # Tombstones are complete above it.
     tombstone_floor = Column(BigInteger, nullable=False, default=0)
     sweep_at = Column(BigInteger, index=True)  # TS: the earliest moment upkeep must look here
+    on_spam = Column(SmallInteger)  # NULL: tagged
+    held_told_at = Column(BigInteger)  # TS: of the last summary of what is held
 
 
 class _Message(TypedColumns):
@@ -191,6 +193,10 @@ class _Message(TypedColumns):
     sent_at = Column(BigInteger)
     message_id = Column(text(250), nullable=False)
     fingerprint = Column(UID, nullable=False)
+    # NULL: its sender was not verified.
+    proof = Column(SmallInteger)
+    author_domain = Column(text(253))
+    reasons = Column(text(500))
 
 
 class _UidlOverride(TypedColumns):

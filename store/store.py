@@ -20,6 +20,7 @@ from store.database import Database
 from store.directory import Directory
 from store.domains import Domains
 from store.factors import Factors
+from store.held import HeldMail
 from store.indexer import Indexer
 from store.invites import Invites
 from store.leases import Leases
@@ -67,7 +68,8 @@ class Store:
         self.content = Content()
         self.indexer = Indexer(database, writer, self.content)
         self.messages.fresh = self.indexer.hint
-        self.maildrops = Maildrops(database, settings, clock=clock)
+        self.maildrops = Maildrops(database, writer, settings, clock=clock)
+        self.held = HeldMail(database, writer)
         self.windows = Windows(database, writer, settings, self.maildrops, clock=clock)
         self.sessions = Sessions(database, writer, clock=clock)
         self.tokens = ApiTokens(database, writer, clock=clock)

@@ -33,7 +33,9 @@ T = TypeVar("T")
 
 # Received ends with the line behind the semicolon: the content may begin with a TAB of its own.
 _TRACE = re.compile(
-    rb"Return-Path: .*\r\nDelivered-To: .*\r\nReceived: (?:.*\r\n\t)*?.*;\r\n\t.*\r\n"
+    rb"Return-Path: .*\r\nDelivered-To: .*\r\n"
+    rb"(?:Authentication-Results: .*\r\n(?:\t.*\r\n)*)?(?:X-Spam-.*\r\n)*"
+    rb"Received: (?:.*\r\n\t)*?.*;\r\n\t.*\r\n"
 )
 
 DOMAIN = "example.test"
@@ -45,6 +47,7 @@ CONFIG = """\
 hostname = "mail.example.test"
 [smtp]
 listen = ["127.0.0.1:{smtp}"]
+verify = "off"
 [pop3]
 listen = ["127.0.0.1:{pop3}"]
 [api]

@@ -29,13 +29,17 @@ MAY_CATCH_ALL = {
 SENDERS = ("smtplib", "aiosmtplib", "aiosmtpd.handlers")
 
 # What opens a connection to somewhere, and the few that may: to our own listener, to the control
-# socket of our own server, between its processes, to the database.
+# socket of our own server, between its processes, to the database, to DNS servers, and to the
+# filters that the configuration names.
 CONNECTS = {
     *("connect", "connect_ex", "create_connection", "create_unix_connection"),
     *("open_connection", "open_unix_connection", "sock_connect"),
     *("ClientSession", "HTTPConnection", "HTTPSConnection", "POP3", "POP3_SSL", "urlopen"),
 }
-MAY_CONNECT = {"server/knock.py", "server/control.py", "server/anvil.py"}
+MAY_CONNECT = {
+    *("server/knock.py", "server/control.py", "server/anvil.py"),
+    *("net/resolve.py", "intake/screen.py"),
+}
 
 NOT_A_NAME = {
     "email.py",

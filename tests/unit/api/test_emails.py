@@ -52,6 +52,12 @@ async def test_a_row_has_these_members(api: Api) -> None:
         "attachment_count": None,
         "origin": ["smtp"],
         "repeat": False,
+        "auth": {
+            "verdict": "unchecked",
+            "domain": None,
+            "suspected_spam": False,
+            "reasons": "",
+        },
     }
     await api.store.indexer.catch_up()
     async with client.get("/api/emails") as answer:

@@ -1,4 +1,4 @@
-"""RFC 8601 section 5: nothing that comes from outside may speak in our name."""
+"""RFC 8601: our results, and that nothing from outside may speak in our name (section 5)."""
 
 import re
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mail.results import GAP_OCTETS, without_ours
+from mail.results import GAP_OCTETS, Result, ours, without_ours
 
 OURS = "mail.example.org"
 
@@ -95,3 +95,24 @@ def test_hostile_fields_come_to_an_end(piece: bytes) -> None:
     content = b"Authentication-Results: " + piece * (1_000_000 // len(piece)) + b"\r\n\r\n"
     left = without_ours(content, OURS)
     assert re.fullmatch(rb"(?:Authentication-Results: .*)?\r\n", left, re.DOTALL)
+
+
+def test_our_field() -> None:
+    # RFC 8601 sections 2.2 and 2.6: a result a line, and a word for no results.
+    results = [
+        Result("spf", "pass", properties=(("smtp.mailfrom", "example.net"),)),
+        Result("dkim", "fail", "the body was changed", (("header.d", "a.test"), ("header.s", "s"))),
+        Result("x-a", "pass", "", (("policy.b", 'a "b" \\ c'),)),
+    ]
+    assert ours(OURS, results) == (
+        "Authentication-Results: mail.example.org;\r\n"
+        "\tspf=pass smtp.mailfrom=example.net;\r\n"
+        "\tdkim=fail (the body was changed) header.d=a.test header.s=s;\r\n"
+        '\tx-a=pass policy.b="a \\"b\\" \\\\ c"'
+    )
+    assert ours(OURS, []) == "Authentication-Results: mail.example.org; none"
+
+
+def test_what_we_say_would_be_taken_from_others() -> None:
+    field = ours(OURS, [Result("spf", "pass")]).encode() + b"\r\n"
+    assert without_ours(field + b"\r\nhello\r\n", OURS) == b"\r\nhello\r\n"

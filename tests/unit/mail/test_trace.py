@@ -13,7 +13,7 @@ from mail.address import Address, DomainName
 from mail.ident import UniqueId
 from mail.lines import canonical, measure
 from mail.results import without_ours
-from mail.trace import HOPS, Hop, letter, loops, prefix
+from mail.trace import HOPS, Hop, clients, letter, loops, prefix
 
 AT = datetime(2026, 5, 1, 10, 2, 3, tzinfo=UTC)
 UID = UniqueId.first_of(AT)
@@ -316,3 +316,29 @@ def test_a_letter_is_canonical_utf_8() -> None:
     assert fields["Date"] == "Fri, 01 May 2026 10:02:03 +0000"
     assert fields["Content-Type"] == "text/plain; charset=utf-8"
     assert fields["Content-Transfer-Encoding"] == "8bit"
+
+
+def test_what_was_found_stands_above_received() -> None:
+    found = ["Authentication-Results: mail.example.org; none", "X-Spam-Flag: YES"]
+    text = prefix(HOP, sender=BOB, recipient=ANN, shown=True, found=found).decode()
+    names = [line.partition(":")[0] for line in text.splitlines() if not line.startswith("\t")]
+    assert names == [
+        *("Return-Path", "Delivered-To", "Authentication-Results", "X-Spam-Flag", "Received"),
+    ]
+
+
+def test_the_clients_of_the_servers_before_us() -> None:
+    header = (
+        b"Received: from a.test (a.test [192.0.2.7])\r\n\tby mx; x\r\n"
+        b"Subject: hello\r\n"
+        b"Received: from b.test ([IPv6:2001:db8::1])\r\n\tby a; x\r\n"
+        b"Received: by b.test with HTTP; x\r\n"
+        b"Received: from c.test ([192.0.2.9]) by b; x\r\n"
+    )
+    assert list(clients(header)) == [("192.0.2.7", "a.test"), ("2001:db8::1", "b.test")]
+    assert list(clients(b"Received: from a.test ([192.0.2.999]) by mx; x\r\n")) == []
+
+
+def test_the_clients_of_a_server_like_us() -> None:
+    header = prefix(HOP, sender=BOB, recipient=ANN, shown=True)
+    assert list(clients(header)) == [("192.0.2.7", "mx.example.net")]

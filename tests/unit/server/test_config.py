@@ -39,8 +39,13 @@ DEFAULTS: dict[str, Any] = {
     "server.private_targets": [],
     "smtp.listen": ["0.0.0.0:25", "[::]:25"],
     "smtp.max_message_mib": 50,
+    "smtp.verify": "on",
     "smtp.dmarc": "note",
     "smtp.dnsbl": [],
+    "smtp.arc_trusted": [],
+    "smtp.trusted_hops": [],
+    "smtp.rspamd": "",
+    "smtp.clamd": "",
     "pop3.listen": ["0.0.0.0:995", "[::]:995"],
     "pop3.on_delete": "trash",
     "pop3.max_listed": 10000,
@@ -126,15 +131,25 @@ GOOD: list[tuple[str, object, object]] = [
     ("limits.api", 0, 0),
     ("limits.general", 0, 0),
     ("limits.page", 0, 0),
+    (
+        "server.resolvers",
+        ["192.0.2.53:53", "[2001:db8::53]:53"],
+        (Endpoint("192.0.2.53", 53), Endpoint("2001:db8::53", 53)),
+    ),
+    ("smtp.verify", "off", "off"),
+    ("smtp.dmarc", "refuse", "refuse"),
+    ("smtp.dnsbl", ["bl.example.net"], ("bl.example.net",)),
+    ("smtp.arc_trusted", ["lists.example.net"], ("lists.example.net",)),
+    ("smtp.trusted_hops", ["192.0.2.0/24"], (ip_network("192.0.2.0/24"),)),
+    ("smtp.rspamd", "http://127.0.0.1:11333", "http://127.0.0.1:11333"),
+    ("smtp.clamd", "127.0.0.1:3310", Endpoint("127.0.0.1", 3310)),
+    ("smtp.clamd", "/run/clamav/clamd.ctl", Path("/run/clamav/clamd.ctl")),
 ]
 
 # Good in form, so that the only complaint is that this version does not honour it.
 GOOD_LATER: list[tuple[str, object]] = [
     ("server.user", "restante"),
-    ("server.resolvers", ["192.0.2.53:53", "[2001:db8::53]:53"]),
     ("server.private_targets", ["10.0.0.0/8"]),
-    ("smtp.dmarc", "refuse"),
-    ("smtp.dnsbl", ["bl.example.net"]),
     ("pop3.refuser_listen", []),
     ("store.bodies", "s3://mail-bodies/restante"),
     ("store.journal_days", 3650),
@@ -158,6 +173,9 @@ REFUSED: list[tuple[str, object]] = [
     ("smtp.listen", ["::1:25"]),
     ("smtp.listen", ["0.0.0.0:"]),
     ("smtp.dnsbl", ["192.0.2.1"]),
+    ("smtp.rspamd", "https://rspamd.example.net"),
+    ("smtp.clamd", "clamd.sock"),
+    ("smtp.clamd", "127.0.0.1:0"),
     ("api.public_url", "mail.example.org"),
     ("api.public_url", "https://mail.example.org/"),
     ("api.public_url", "https://mail.example.org:70000"),
@@ -223,21 +241,21 @@ def complaints(path: Path | None, environ: dict[str, str]) -> list[str]:
     return [str(fault) for fault in raised.value.faults]
 
 
-# The 46 keys
+# The 51 keys
 
 
 def test_the_shipped_file_is_the_text_made_from_the_models() -> None:
     assert (ROOT / "config.toml").read_text("utf-8") == default_text()
 
 
-def test_the_shipped_file_holds_the_46_keys_of_the_contract_in_order() -> None:
+def test_the_shipped_file_holds_the_51_keys_of_the_contract_in_order() -> None:
     shipped = tomllib.loads((ROOT / "config.toml").read_text("utf-8"))
     held = {f"{section}.{name}": v for section, part in shipped.items() for name, v in part.items()}
     assert list(held.items()) == list(DEFAULTS.items())
-    assert len(held) == 46
+    assert len(held) == 51
 
 
-def test_the_models_hold_the_46_keys_of_the_contract_in_order() -> None:
+def test_the_models_hold_the_51_keys_of_the_contract_in_order() -> None:
     assert [(setting.key, setting.default) for setting in show(None, {})] == list(DEFAULTS.items())
 
 
