@@ -204,7 +204,7 @@ async def perform(route: Route[Any, Any], request: web.Request) -> web.StreamRes
         preconditions=security.preconditions(request),
     )
     try:
-        async with asyncio.timeout(limits.handler_s):
+        async with asyncio.timeout(limits.handler_s + route.waits_s):
             given = await route.handler(call)
     except TimeoutError as error:
         raise StorageBusy("the server is busy", after_s=limits.handler_s) from error

@@ -21,7 +21,16 @@ from net.limits import Limiter, Network, Peer
 from net.metrics import Counts, Gauges
 from net.rates import RateCounts
 from store.lists import Guard
-from store.records import Account, LoginSession, Whose
+from store.records import (
+    Account,
+    Collector,
+    CollectorOwner,
+    CollectorStep,
+    CollectorWish,
+    Discovered,
+    LoginSession,
+    Whose,
+)
 from store.store import Store
 
 Q = TypeVar("Q", bound=Query)
@@ -104,6 +113,32 @@ class House(Protocol):
         """What is not counted but measured, at this moment."""
 
 
+class Collecting(Protocol):
+    """What the API asks of the collector; it says what each of them raises."""
+
+    def discover(self, address: str) -> Discovered: ...
+
+    async def create(
+        self, owner: CollectorOwner, wish: CollectorWish, *, test: bool = True
+    ) -> Collector: ...
+
+    async def configure(
+        self, owner: CollectorOwner, wish: CollectorWish, *, test: bool = True
+    ) -> tuple[Collector, bool]: ...
+
+    async def change(
+        self,
+        owner: CollectorOwner,
+        source_id: int,
+        wish: CollectorWish,
+        *,
+        guard: Guard[Collector],
+        test: bool = False,
+    ) -> Collector: ...
+
+    async def test(self, owner: CollectorOwner, source_id: int) -> Sequence[CollectorStep]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ApiParts:
     """What the API works with. `hostname` is the name we answer to.
@@ -124,6 +159,7 @@ class ApiParts:
     connections: Limiter
     rates: RateCounts
     house: House
+    collecting: Collecting
     site: Site = Site()
     limits: HttpLimits = HttpLimits()
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from api import models_admin as admin
 from api import models_auth as auth
+from api import models_collect as collect
 from api import models_mail as mail
 from api.models import Answer
 from api.problems import KINDS
@@ -64,6 +65,11 @@ def _octets(kind: str) -> Operation:
 
 _PASSWORD: Final = "amber-ladder-correct-47"  # noqa: S105 - of an example
 _CREDENTIALS: Final = {"login": "ada", "password": _PASSWORD}
+_REMOTE: Final = {"address": "ada.lovelace@gmail.com", "password": "abcd efgh ijkl mnop"}
+_PROVIDER: Final = (
+    *("password-needed", "provider-needs-oauth", "provider-has-no-pop3", "target-not-allowed"),
+    *("upstream-login", "upstream-tls", "upstream-failed", "upstream-timeout"),
+)
 _CONFIRM: Final = ("bad-credentials",)
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
@@ -137,6 +143,30 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "GET /api/emails/{id}/headers": Operation(mail.HeaderPage, problems=("deleted",)),
     "GET /api/emails/{id}/attachments": Operation(mail.AttachmentPage, problems=("deleted",)),
     "GET /api/emails/{id}/attachments/{n}": _octets(ANY_OCTETS),
+    "POST /api/email-receive/receive": Operation(
+        collect.Receiving, (200, 202), ("not-found", "already-running"), body={"wait_s": 30}
+    ),
+    "POST /api/email-receive/configure": Operation(
+        collect.CollectorDetail, (200, 201), _PROVIDER, body=_REMOTE
+    ),
+    "GET /api/collectors": Operation(collect.CollectorPage, problems=("cursor-mismatch",)),
+    "POST /api/collectors": _made(
+        collect.CollectorDetail, _REMOTE | {"keep_days": 14}, *_PROVIDER, "name-taken"
+    ),
+    "POST /api/collectors/discover": Operation(
+        collect.Provider, body={"address": "ada.lovelace@gmail.com"}
+    ),
+    "GET /api/collectors/{id}": _found(collect.CollectorDetail),
+    "PUT /api/collectors/{id}": _changed(
+        collect.CollectorDetail, {"paused": True}, *_PROVIDER, "name-taken"
+    ),
+    "DELETE /api/collectors/{id}": _done(versioned=True),
+    "POST /api/collectors/{id}/run": Operation(
+        collect.Receiving, (200, 202), ("already-running",), body={"wait_s": 30}
+    ),
+    "POST /api/collectors/{id}/test": Operation(collect.Tested),
+    "GET /api/jobs/{id}": Operation(collect.JobDetail),
+    "DELETE /api/jobs/{id}": _done(),
     "GET /readyz": Operation(admin.Readiness, (200, 503)),
     "GET /metrics": Operation(TEXT),
     "GET /api/openapi.json": Operation(JSON, versioned=True),
@@ -233,6 +263,9 @@ GROUPS: Final[Mapping[str, str]] = {
     "/api/app-passwords": "One's own account",
     "/api/limits": "One's own account",
     "/api/emails": "Mail",
+    "/api/email-receive": "Mail from elsewhere",
+    "/api/collectors": "Mail from elsewhere",
+    "/api/jobs": "Mail from elsewhere",
     "/api/addresses": "Addresses",
     "/api/domains": "Domains",
     "/api/users": "Users and invitations",

@@ -169,8 +169,9 @@ PAGES: Final[Mapping[str, Page]] = {
         "Let it forward the mail to an address here.",
     ),
     "target-not-allowed": Page(
-        "The host leads to a private network.",
-        "Add that network to server.private_targets if it is meant.",
+        "There is no host of that name, it leads to a private network or to this server itself, or"
+        " the port is not one of POP3. Nobody is told which.",
+        "Check the host name. A private network must stand in server.private_targets.",
     ),
     "rate-limited": Page(
         "Too many requests or connections came from this client in 15 minutes.",

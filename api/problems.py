@@ -52,7 +52,7 @@ KINDS: Final[Mapping[str, tuple[int, str]]] = {
     "password-needed": (422, "The password is needed again"),
     "provider-needs-oauth": (422, "This provider takes no passwords"),
     "provider-has-no-pop3": (422, "This provider has no POP3"),
-    "target-not-allowed": (422, "The host is in a private network"),
+    "target-not-allowed": (422, "The host cannot be used"),
     "rate-limited": (429, "Too many requests"),
     "header-too-large": (431, "A header field is too large"),
     "internal-error": (500, "A fault of this server"),
@@ -68,6 +68,7 @@ FAILURES: Final[Mapping[type[Failure], str]] = {
     errors.AccountDisabled: "account-disabled",
     errors.AddressTaken: "address-taken",
     errors.AlreadyOn: "already-on",
+    errors.AlreadyRunning: "already-running",
     errors.CodeNeeded: "totp-required",
     errors.BadAddress: "invalid-body",
     errors.BadCredentials: "bad-credentials",
@@ -90,10 +91,18 @@ FAILURES: Final[Mapping[type[Failure], str]] = {
     errors.OtherVersion: "version-mismatch",
     errors.OutcomeUnknown: "busy",
     errors.OverQuota: "over-quota",
+    errors.PasswordNeeded: "password-needed",
+    errors.ProviderHasNoPop3: "provider-has-no-pop3",
+    errors.ProviderNeedsOAuth: "provider-needs-oauth",
     errors.StorageBusy: "busy",
     errors.StorageFull: "busy",
+    errors.TargetNotAllowed: "target-not-allowed",
     errors.TooMany: "rate-limited",
     errors.UnknownRecipient: "not-found",
+    errors.UpstreamFailed: "upstream-failed",
+    errors.UpstreamLogin: "upstream-login",
+    errors.UpstreamTimeout: "upstream-timeout",
+    errors.UpstreamTls: "upstream-tls",
     errors.WeakPassword: "weak-password",
 }
 
@@ -145,7 +154,8 @@ class Problem(Exception):
             "title": self.title,
             "status": self.status,
         }
-        if self.detail and self.status < 500:
+        # Of a fault of ours nothing is told; a provider's is for its user to know.
+        if self.detail and (self.status < 500 or self.slug.startswith("upstream-")):
             members["detail"] = self.detail
         if instance is not None:
             members["instance"] = instance
@@ -159,9 +169,19 @@ class Problem(Exception):
 def of_failure(failure: Failure) -> Problem:
     """What a Failure means to a client."""
     wait = failure.facts.get("retry_after_s")
+    more: dict[str, object] | None = None
+    if isinstance(failure, errors.OtherVersion):
+        more = {"current": failure.current}
+    elif isinstance(failure, errors.AlreadyRunning):
+        more = {"job_id": failure.facts.get("job")}
     return Problem(
         FAILURES.get(type(failure), "internal-error"),
         failure.public,
         headers={} if wait is None else {"Retry-After": str(wait)},
-        more={"current": failure.current} if isinstance(failure, errors.OtherVersion) else None,
+        more=more,
     )
+
+
+def slug_of(kind: str) -> str:
+    """Of the name of a Failure, as a run that failed has noted it."""
+    return {each.__name__: slug for each, slug in FAILURES.items()}.get(kind, "internal-error")

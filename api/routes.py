@@ -10,6 +10,7 @@ from typing import Any, Final, Generic, TypeVar
 from api import (
     account,
     attachments,
+    collectors,
     domains,
     emails,
     health,
@@ -36,6 +37,13 @@ from api.models_admin import (
     RemoveDomainQuery,
     RemoveUserQuery,
     UserChange,
+)
+from api.models_collect import (
+    CollectorChange,
+    DiscoverWish,
+    NewCollector,
+    ReceiveWish,
+    RunWish,
 )
 from api.models_mail import (
     AttachmentQuery,
@@ -79,6 +87,7 @@ class Route(Generic[Q, B]):
     any_host: bool = False  # probes know us by our address
     form: bool = False  # what a page sends, with its token in the field csrf_token
     local: bool = False  # this machine needs no credential
+    waits_s: int = 0  # how much longer its handler may take, because it was asked to wait
 
     @property
     def body_octets(self) -> int:
@@ -196,11 +205,50 @@ MAIL_ROUTES: Final[tuple[Route[Any, Any], ...]] = (
     ),
 )
 
+# Mail that is fetched from elsewhere.
+COLLECT_ROUTES: Final[tuple[Route[Any, Any], ...]] = (
+    Route(
+        "POST",
+        "/api/email-receive/receive",
+        collectors.receive,
+        Scope.ACCOUNT,
+        body=ReceiveWish,
+        waits_s=60,
+    ),
+    Route(
+        "POST",
+        "/api/email-receive/configure",
+        collectors.configure,
+        Scope.ACCOUNT,
+        body=NewCollector,
+    ),
+    Route("GET", "/api/collectors", collectors.index, Scope.ACCOUNT, query=ListQuery),
+    Route("POST", "/api/collectors", collectors.create, Scope.ACCOUNT, body=NewCollector),
+    Route(
+        "POST", "/api/collectors/discover", collectors.discover, Scope.ACCOUNT, body=DiscoverWish
+    ),
+    Route("GET", "/api/collectors/{id}", collectors.read, Scope.ACCOUNT),
+    Route("PUT", "/api/collectors/{id}", collectors.change, Scope.ACCOUNT, body=CollectorChange),
+    Route("DELETE", "/api/collectors/{id}", collectors.remove, Scope.ACCOUNT),
+    Route(
+        "POST",
+        "/api/collectors/{id}/run",
+        collectors.run,
+        Scope.ACCOUNT,
+        body=RunWish,
+        waits_s=60,
+    ),
+    Route("POST", "/api/collectors/{id}/test", collectors.test, Scope.ACCOUNT),
+    Route("GET", "/api/jobs/{id}", collectors.job, Scope.ACCOUNT),
+    Route("DELETE", "/api/jobs/{id}", collectors.cancel, Scope.ACCOUNT),
+)
+
 ROUTES: Final[tuple[Route[Any, Any], ...]] = (
     *PAGE_ROUTES,
     *AUTH_ROUTES,
     Route("GET", "/healthz", health.alive, Rule.NONE, any_host=True),
     Route("GET", "/api/", health.greet, Rule.NONE),
     *MAIL_ROUTES,
+    *COLLECT_ROUTES,
     *ADMIN_ROUTES,
 )

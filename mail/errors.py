@@ -172,6 +172,44 @@ class WeakPassword(Failure):
     """A new password that is too easy to guess."""
 
 
+class AlreadyRunning(Failure):
+    """The same work is under way. `job` in `facts` is its id."""
+
+
+class PasswordNeeded(Failure):
+    """A secret is not sent to another host, port or user name than it was given for."""
+
+
+class ProviderNeedsOAuth(Failure):
+    """A provider of remote mail takes no passwords."""
+
+
+class ProviderHasNoPop3(Failure):
+    """A provider of remote mail does not offer POP3."""
+
+
+class TargetNotAllowed(Failure):
+    """A host that nothing of ours connects to, or that does not exist: one answer for all."""
+
+
+class UpstreamFailed(Failure):
+    """A provider cannot be reached, or does not speak as POP3 is spoken."""
+
+    temporary = True
+
+
+class UpstreamTimeout(UpstreamFailed):
+    """A provider did not answer in time."""
+
+
+class UpstreamTls(UpstreamFailed):
+    """No TLS with a provider, or its certificate is not one to trust."""
+
+
+class UpstreamLogin(UpstreamFailed):
+    """A provider refused a login; the text is its own. `refused` in `facts`: for good."""
+
+
 class FileTrouble(Failure):
     """A file or folder that was named cannot be read or written."""
 

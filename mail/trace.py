@@ -42,7 +42,7 @@ class Hop:
     peer_ip: str
     helo: str
     by: str
-    protocol: str  # SMTP, ESMTP or ESMTPS (RFC 3848)
+    protocol: str  # SMTP, ESMTP or ESMTPS (RFC 3848), or POP3
     cipher: str | None
     uid: UniqueId
     at: datetime
@@ -94,26 +94,38 @@ def prefix(
     of them about the others' existence (RFC 5321 section 7.2). An address that is not ASCII is
     left out unless the transaction was one of SMTPUTF8.
     """
+    lines = [
+        _folded("Return-Path:", f"<{sender or ''}>"),
+        _folded("Delivered-To:", str(recipient)),
+        *found,
+        _received(hop, recipient if shown else None),
+    ]
+    return _octets([line for line in lines if hop.smtputf8 or line.isascii()])
+
+
+def fetched(hop: Hop, *, recipient: Address) -> bytes:
+    """Delivered-To and Received of a message that was fetched: Return-Path is the provider's."""
+    return _octets([_folded("Delivered-To:", str(recipient)), _received(hop, recipient)])
+
+
+def _received(hop: Hop, recipient: Address | None) -> str:
     # RFC 6531 section 4.3.
     protocol = hop.protocol.replace("ESMTP", "UTF8SMTP") if hop.smtputf8 else hop.protocol
     stamp = [
         _folded(f"Received: from {_from_domain(hop)}", f"({_literal(hop.peer_ip)})"),
         _folded(f"\tby {hop.by}", f"with {protocol}", f"id {hop.uid}"),
     ]
-    if shown and (hop.smtputf8 or recipient.local.isascii()):
+    if recipient and (hop.smtputf8 or recipient.local.isascii()):
         stamp.append(f"\tfor <{recipient}>")
     if hop.cipher:
         # RFC 8314 section 4.3: the clause that names the cipher suite, as IANA registers it.
         clause = f"\ttls {_REGISTERED.get(hop.cipher, hop.cipher)}"
         stamp.append(_folded(clause, f"({hop.tls_version})") if hop.tls_version else clause)
-    lines = [
-        _folded("Return-Path:", f"<{sender or ''}>"),
-        _folded("Delivered-To:", str(recipient)),
-        *found,
-        "\r\n".join(stamp) + f";\r\n\t{format_datetime(hop.at)}",
-    ]
-    allowed = [line for line in lines if hop.smtputf8 or line.isascii()]
-    return "".join(line + "\r\n" for line in allowed).encode("utf-8", "surrogateescape")
+    return "\r\n".join(stamp) + f";\r\n\t{format_datetime(hop.at)}"
+
+
+def _octets(lines: list[str]) -> bytes:
+    return "".join(line + "\r\n" for line in lines).encode("utf-8", "surrogateescape")
 
 
 _FROM = re.compile(

@@ -21,6 +21,7 @@ from mail.errors import BadAddress
 from mail.trace import letter
 from net.listen import Endpoint
 from server.cert_cli import CERT
+from server.collect_cli import COLLECT
 from server.config_cli import CONFIG
 from server.config_sources import closest
 from server.credential_cli import APP_PASSWORD, INVITE, TOKEN
@@ -51,7 +52,7 @@ USER = typer.Typer(
 )
 _GROUPS = {"user": USER, "domain": DOMAIN, "address": ADDRESS, "config": CONFIG, "cert": CERT}
 _GROUPS |= {"app-password": APP_PASSWORD, "token": TOKEN, "invite": INVITE, "limits": LIMITS}
-_GROUPS |= {"mail": MAIL, "db": DB}
+_GROUPS |= {"collect": COLLECT, "mail": MAIL, "db": DB}
 for _name, _group in _GROUPS.items():
     APP.add_typer(_group, name=_name)
 APP.add_typer(FILES)

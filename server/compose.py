@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, closing
@@ -25,10 +26,15 @@ from auth.passwords import Passwords
 from auth.second_factor import SecondFactor
 from auth.tokens import Tokens, load_key, load_keys
 from auth.vault import Vault
+from collector.dial import Dialer, ports_of
+from collector.fetch import Tools
+from collector.service import Collecting
+from collector.worker import Worker
 from intake.admission import Checks, Policy
 from intake.deliver import deliver
 from intake.recipients import resolve
 from intake.screen import Filters, Screen
+from intake.spool import Spool
 from intake.summaries import Summaries
 from intake.verify import Verifier
 from net.accept import Tls
@@ -37,7 +43,7 @@ from net.resolve import NoAnswer, Resolver
 from net.tls import BadCertificate, Certificate, make_self_signed
 from pop3d.connection import ALPN
 from pop3d.server import Pop3Server
-from server import admin, limit_acts, transfer
+from server import admin, collect_acts, limit_acts, transfer
 from server.config import Config
 from server.config_forms import mask
 from server.control import Control, bound
@@ -48,7 +54,6 @@ from server.trouble import Trouble, url_in
 from smtpin.handler import Handler, Intake
 from smtpin.limits import Limits, Shared, misses_allowance, octets_allowance
 from smtpin.server import SmtpServer
-from smtpin.spool import Spool
 from store.database import StoreInUse
 from store.engines import StoreUnfit
 from store.records import Folder, StoreSettings
@@ -75,9 +80,14 @@ class Server:
         *,
         share: Share | None = None,
         passwords: Passwords | None = None,
+        dialer: Callable[[Dialer], Dialer] | None = None,
     ) -> None:
-        """`share`: that of a worker, from its parent. Without one this process serves alone."""
+        """`share`: that of a worker, from its parent. Without one this process serves alone.
+
+        `dialer` changes how the collector connects: tests have names and authorities of their own.
+        """
         self.config = config
+        self.dialer = dialer
         self.passwords = passwords or Passwords()
         self._given = share
 
@@ -108,6 +118,7 @@ class Server:
             self.store.upkeep.start()
             self.store.nightly.start()
             self._summaries.start()
+            self._collector.start()
             self._watch = asyncio.create_task(self._watch_certificate())
             self._dns_test = asyncio.create_task(self._test_dns())
             self._opened = opened.pop_all()
@@ -125,14 +136,20 @@ class Server:
         app_key = app_password_key(config)
         login = Login(store, self.passwords, counters.sign_ins, key=app_key, clock=time.monotonic)
         token_keys = load_keys(config.server.data_dir / "token.key")
-        vault = Vault(load_key(config.server.data_dir / "vault.key"))
         self._house = House(
             *(config, store, self.certificate, counters, self.listening),
             started_at=utc_now(),
         )
         self._resolver = Resolver(config.server.resolvers)
         self._screen = Screen(self._resolver, screen_filters(config))
+        self._spool = spool(config)
         self._smtp = self._smtp_server()
+        tools = collector_tools(config, store, self._spool)
+        own = [endpoint for found in self.listening.values() for endpoint in found]
+        dialer = replace(tools.dialer, own_ports=ports_of(own))
+        tools = replace(tools, dialer=self.dialer(dialer) if self.dialer else dialer)
+        self._collector = Worker(tools)
+        collecting = Collecting(tools, every_s=config.collector.every_s)
         self._pop3 = Pop3Server(
             store, login, connections=counters.pop3, strangers=counters.pop3_strangers
         )
@@ -144,7 +161,7 @@ class Server:
                 login=login,
                 passwords=self.passwords,
                 house=self._house,
-                second=SecondFactor(store, vault, issuer=hostname, clock=utc_now),
+                second=SecondFactor(store, tools.vault, issuer=hostname, clock=utc_now),
                 tokens=Tokens(token_keys, issuer=hostname, clock=utc_now),
                 key=token_keys[0],
                 secrets_key=app_key,
@@ -153,15 +170,19 @@ class Server:
                 connections=counters.http,
                 rates=counters.rates,
                 site=self._site(),
+                collecting=collecting,
             )
         )
+        collects = collect_acts.Desk(store, collecting)
         acts: dict[str, admin.Act] = {
             **bound(admin.ACTS, admin.Desk(store, self.passwords, app_key)),
             **bound(limit_acts.ACTS, counters),
+            **bound(collect_acts.ACTS, collects),
             "status": self.status,
             "reload": self._reload,
         }
         long_acts = {name: partial(act, store) for name, act in transfer.LONG_ACTS.items()}
+        long_acts["collect run"] = partial(collect_acts.run, collects)
         self._control = Control(config.server.data_dir, acts, long_acts)
 
     def _site(self) -> Site:
@@ -206,13 +227,7 @@ class Server:
             shared=Shared(
                 connections=self._share.counters.smtp,
                 places=limits.smtp_total // workers,
-                spool=Spool(
-                    OctetBudget(limits.memory_mib * MIB // workers),
-                    config.server.data_dir,
-                    # Less than the store's: what waits here does not make it refuse what it would
-                    # take, which is for it to say.
-                    floor=floor_octets(config) // 2,
-                ),
+                spool=self._spool,
                 misses=misses_allowance(time.monotonic),
                 octets=octets_allowance(time.monotonic),
                 exempt=limits.exempt,
@@ -247,6 +262,7 @@ class Server:
         self._dns_test.cancel()
         await self._summaries.stop()
         await self._control.stop()  # where it was started
+        await self._collector.stop()
         await self.store.nightly.stop()
         await self.store.upkeep.stop()
         await asyncio.gather(
@@ -370,6 +386,41 @@ def screen_filters(config: Config) -> Filters:
 def app_password_key(config: Config) -> bytes:
     """Without this file no app password is known any more."""
     return load_key(config.server.data_dir / "credential.key")
+
+
+def spool(config: Config) -> Spool:
+    """Where messages wait for their end, however they come."""
+    return Spool(
+        OctetBudget(config.limits.memory_mib * MIB // config.server.workers),
+        config.server.data_dir,
+        # Less than the store's: what waits here does not make it refuse what it would take, which
+        # is for it to say.
+        floor=floor_octets(config) // 2,
+    )
+
+
+def vault(config: Config) -> Vault:
+    """Without this file no sealed secret can be read any more. It is in no backup."""
+    return Vault(load_key(config.server.data_dir / "vault.key"))
+
+
+def collector_tools(config: Config, store: Store, waiting: Spool) -> Tools:
+    """For a process that serves, or for a command while none does."""
+    wanted = (*config.smtp.listen, *config.pop3.listen, *config.pop3.stls_listen)
+    return Tools(
+        store=store,
+        dialer=Dialer(
+            tls=ssl.create_default_context(),
+            hostname=config.server.hostname,
+            own_ports=ports_of((*wanted, *config.api.http_listen)),
+            private=config.server.private_targets,
+        ),
+        vault=vault(config),
+        spool=waiting,
+        hostname=config.server.hostname,
+        largest=config.smtp.max_message_mib * MIB,
+        clock=utc_now,
+    )
 
 
 def floor_octets(config: Config) -> int:

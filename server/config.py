@@ -218,12 +218,10 @@ class Config(BaseModel):
 # Keys that this version honours at their default only, or at these patterns of values as well.
 NOT_BUILT: Final[Mapping[str, tuple[str, ...]]] = {
     "server.user": (),
-    "server.private_targets": (),
     "pop3.refuser_listen": (),
     "store.bodies": (),
     "store.journal_days": (),
     "tls.mode": ("files",),
-    "collector.every_s": (),
 }
 
 KEYS: Final[Mapping[str, FieldInfo]] = {

@@ -304,7 +304,7 @@ def db_move(
 def _work(terminal: Terminal, act: str, todo: str, **arguments: object) -> Answer:
     """Runs a long act in the running server, or here on the store while none runs."""
     config = terminal.config()
-    with _expected(f"The {act} did not come to its end.", todo), _bar(terminal) as told:
+    with _expected(f"The {act} did not come to its end.", todo), bar(terminal) as told:
         try:
             return control.ask(config.server.data_dir, act, arguments, told=told)
         except control.NotRunning:
@@ -330,12 +330,12 @@ async def _work_here(config: Config, act: str, arguments: dict[str, Any], told: 
 
 
 def _shown(terminal: Terminal, work: Callable[..., T]) -> T:
-    with _bar(terminal) as told:
+    with bar(terminal) as told:
         return work(step=told)
 
 
 @contextmanager
-def _bar(terminal: Terminal) -> Iterator[Told]:
+def bar(terminal: Terminal) -> Iterator[Told]:
     """A progress bar on standard error, where that is a terminal."""
     console = Console(stderr=True)
     if terminal.quiet or not console.is_terminal:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from intake.spool import Spool
 from net.limits import Allowance, Clock, Limiter, Network
-from smtpin.spool import Spool
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import structlog
 from aiosmtpd import smtp
 from structlog.contextvars import bind_contextvars
 
+from intake.spool import Incoming, NoRoom
 from mail.address import Path
 from mail.errors import BadAddress
 from net.accept import Visit
@@ -24,7 +25,6 @@ from smtpin.commands import ENDS_A_GROUP
 from smtpin.handler import Envelope, Handler, Session, Tls
 from smtpin.limits import Shared
 from smtpin.replies import Reply
-from smtpin.spool import Incoming, NoRoom
 from smtpin.tally import Tally
 
 BLOCK_OCTETS = 64 * 1024

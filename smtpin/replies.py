@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mail import errors
+from mail.data import LINE_OCTETS, Finding
 from mail.errors import Failure
 from mail.ident import UniqueId
-from smtpin.data import LINE_OCTETS, Finding
 
 TEXT_OCTETS = 480  # RFC 5321 section 4.5.3.1.5: 512 with code and CRLF
 _UNSAFE = re.compile(r"[^ -~]")
@@ -128,7 +128,7 @@ TABLE: Mapping[type[Failure], Reply] = {
     errors.StorageFull: Reply(452, "4.3.1", "no room for mail at this moment; try again"),
 }
 
-# Nobody signs in, reads or administers by SMTP.
+# Nobody signs in, reads, collects or administers by SMTP.
 CANNOT_OCCUR: frozenset[type[Failure]] = frozenset(
     {
         errors.BackupDamaged,
@@ -136,6 +136,15 @@ CANNOT_OCCUR: frozenset[type[Failure]] = frozenset(
         errors.MessageDeleted,
         errors.FileTrouble,
         errors.LeaseLost,
+        errors.AlreadyRunning,
+        errors.PasswordNeeded,
+        errors.ProviderHasNoPop3,
+        errors.ProviderNeedsOAuth,
+        errors.TargetNotAllowed,
+        errors.UpstreamFailed,
+        errors.UpstreamLogin,
+        errors.UpstreamTimeout,
+        errors.UpstreamTls,
         errors.NotEmpty,
         errors.NotMail,
         errors.AccountDisabled,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from pathlib import Path
-from typing import TypedDict, overload
+from typing import Literal, TypedDict, overload
 
 from mail.address import Address, DomainName
 from mail.ident import UniqueId
@@ -306,6 +306,154 @@ class Invite:
     uses: int
     created_at: datetime
     expires_at: datetime
+
+
+class CollectorState(IntEnum):
+    OK = 0
+    FAILING = 1  # tried again later
+    STOPPED = 2  # logins were refused; tried again when somebody asks
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorRun:
+    """`error` is one sentence, None if all went well."""
+
+    at: datetime
+    new: int
+    seen: int
+    octets: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Collector:
+    """A remote account that mail is fetched from. `sealed` in the form that `auth` writes."""
+
+    id: int
+    maildrop_id: int
+    name: str
+    address: str
+    host: str
+    port: int
+    username: str
+    sealed: str = field(repr=False)
+    keep_days: int | None  # at the provider; None: for good
+    every_s: int
+    created_at: datetime
+    next_at: datetime
+    paused: bool = False
+    state: CollectorState = CollectorState.OK
+    fails: int = 0
+    refused: int = 0  # logins, one after the other
+    delay_s: int = 0  # what the provider wants between two logins
+    job_id: int | None = None
+    last: CollectorRun | None = None
+
+
+class CollectorSettings(TypedDict, total=False):
+    """What may be said of a collector; what is left out stays as it is."""
+
+    name: str
+    address: str
+    host: str
+    port: int
+    username: str
+    sealed: str
+    keep_days: int | None
+    every_s: int
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorOwner:
+    """Whose collectors they are. `admin` may name ports that others may not."""
+
+    account_id: int
+    maildrop_id: int
+    admin: bool = False
+
+
+class CollectorWish(TypedDict, total=False):
+    """A collector as its owner describes it; what is left out is found out, or stays."""
+
+    name: str
+    address: str
+    host: str
+    port: int
+    username: str
+    password: str
+    keep_days: int | None
+    every_s: int
+    paused: bool
+
+
+StepName = Literal["name", "connection", "certificate", "login", "count"]
+Needs = Literal["password", "app-password", "oauth", "none"]  # of a user, by his provider
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorStep:
+    """One step of a test, in the order of its steps; none follows one that is not `ok`."""
+
+    step: StepName
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """What is known of an address's provider."""
+
+    host: str
+    port: int
+    username: str
+    needs: Needs
+    help: str
+
+
+class JobState(IntEnum):
+    QUEUED = 0
+    RUNNING = 1
+    DONE = 2
+    FAILED = 3
+    CANCELLED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Harvest:
+    """What a run of one collector has brought so far. `problem` names an expected way to fail."""
+
+    new: int = 0
+    seen: int = 0
+    octets: int = 0
+    done: int = 0
+    total: int = 0
+    error: str | None = None
+    problem: str | None = None
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Runs of collectors that somebody asked for."""
+
+    id: int
+    account_id: int
+    state: JobState
+    harvests: Mapping[int, Harvest]  # by collector
+    created_at: datetime
+
+    @property
+    def over(self) -> bool:
+        return self.state >= JobState.DONE
+
+    @property
+    def done(self) -> int:
+        return sum(each.done for each in self.harvests.values())
+
+    @property
+    def total(self) -> int:
+        return sum(each.total for each in self.harvests.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -298,12 +298,17 @@ class _Source(TypedColumns):
     host = Column(text(253), nullable=False)
     port = Column(Integer, nullable=False)
     username = Column(text(320), nullable=False)
-    secret = Column(LargeBinary, nullable=False)  # sealed
-    keep_days = Column(SmallInteger)
+    secret = Column(Text, nullable=False)  # sealed
+    keep_days = Column(SmallInteger)  # at the provider; NULL: for good
     interval_s = Column(Integer, nullable=False)
+    delay_s = Column(Integer, nullable=False)  # what the provider wants between two logins
     next_at = Column(BigInteger, nullable=False, index=True)
+    paused = Column(SmallInteger, nullable=False)
     state = Column(SmallInteger, nullable=False)
     fails = Column(SmallInteger, nullable=False)
+    refused = Column(SmallInteger, nullable=False)  # logins, one after the other
+    job_id = Column(BigInteger)  # what asked for the next run
+    created_at = Column(BigInteger, nullable=False)
     last_at = Column(BigInteger)
     last_new = Column(Integer)
     last_seen = Column(Integer)
@@ -314,8 +319,9 @@ class _Source(TypedColumns):
 class _SourceSeen(TypedColumns):
     source_id = Column(BigInteger, ForeignKey("source.id"), primary_key=True, autoincrement=False)
     uidl_hash = Column(UID, primary_key=True)
-    uid = Column(UID)
-    seen_at = Column(BigInteger, nullable=False)
+    uid = Column(UID)  # of the message; NULL: it could not be kept, and stays at the provider
+    seen_at = Column(BigInteger, nullable=False)  # when it was taken
+    missed_at = Column(BigInteger)  # since when the provider lists it no more
 
 
 store_fact = Table("store_fact", METADATA, _StoreFact)
@@ -345,7 +351,12 @@ follower = Table("follower", METADATA, _Follower)
 device = Table("device", METADATA, _Device)
 device_mark = Table("device_mark", METADATA, _DeviceMark)
 lease = Table("lease", METADATA, _Lease)
-source = Table("source", METADATA, _Source)
+source = Table(
+    "source",
+    METADATA,
+    _Source,
+    UniqueConstraint("maildrop_id", "host", "username", name="source_once"),
+)
 source_seen = Table("source_seen", METADATA, _SourceSeen)
 
 # utf8mb4_nopad_bin: the padding kind takes `a` and `a ` for equal.

@@ -13,6 +13,8 @@ from sqlalchemy import select
 from mail.errors import Failure
 from store.accounts import Accounts
 from store.backup import Saved, Step, save
+from store.collected import Collected
+from store.collectors import Collectors
 from store.condition import Size, size
 from store.content import Content
 from store.credentials import Credentials
@@ -23,6 +25,7 @@ from store.factors import Factors
 from store.held import HeldMail
 from store.indexer import Indexer
 from store.invites import Invites
+from store.jobs import Jobs
 from store.leases import Leases
 from store.listing import Listing
 from store.maildrops import Maildrops
@@ -68,6 +71,10 @@ class Store:
         self.content = Content()
         self.indexer = Indexer(database, writer, self.content)
         self.messages.fresh = self.indexer.hint
+        self.collectors = Collectors(database, writer, clock=clock)
+        self.collected = Collected(database, writer, settings, space=self._space, clock=clock)
+        self.collected.fresh = self.indexer.hint
+        self.jobs = Jobs(database, writer)
         self.maildrops = Maildrops(database, writer, settings, clock=clock)
         self.held = HeldMail(database, writer)
         self.windows = Windows(database, writer, settings, self.maildrops, clock=clock)

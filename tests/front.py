@@ -24,6 +24,7 @@ import uvloop
 
 from intake.deliver import deliver
 from intake.recipients import resolve
+from intake.spool import Spool
 from mail.address import Address, parse_domain
 from net.limits import Connections, Network, OctetBudget
 from net.listen import Endpoint, bind
@@ -32,7 +33,6 @@ from server import logs
 from smtpin.handler import Handler, Intake
 from smtpin.limits import Limits, Shared, misses_allowance, octets_allowance
 from smtpin.server import SmtpServer
-from smtpin.spool import Spool
 from store.listing import Selection
 from store.records import Folder, Role, StoreSettings
 from store.store import Store

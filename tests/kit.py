@@ -9,7 +9,7 @@ import re
 import smtplib
 import ssl
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import structlog
 import uvloop
 
 from auth.passwords import Passwords
+from collector.dial import Dialer
 from mail.address import Address, parse_domain
 from net.listen import Endpoint
 from server import admin, logs
@@ -155,8 +156,10 @@ def trusting() -> ssl.SSLContext:
 
 
 @contextmanager
-def live_server(folder: Path, *, config: str = "") -> Iterator[Live]:
-    """`config` is added to the text of the configuration."""
+def live_server(
+    folder: Path, *, config: str = "", dialer: Callable[[Dialer], Dialer] | None = None
+) -> Iterator[Live]:
+    """`config` is added to the text of the configuration. `dialer`: as Server has it."""
     path = folder / "config.toml"
     if not path.exists():
         path.write_text(CONFIG.format(smtp=0, pop3=0, http=0) + config)
@@ -168,7 +171,8 @@ def live_server(folder: Path, *, config: str = "") -> Iterator[Live]:
     def run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, loop).result(60)
 
-    server = Server(load(path, {}), passwords=Passwords(cost=CHEAP))
+    passwords = Passwords(cost=CHEAP)
+    server = Server(load(path, {}), passwords=passwords, dialer=dialer)
     try:
         run(server.start())
         try:

@@ -11,11 +11,13 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from collector.dial import Dialer
 from tests.conftest import SEED
 from tests.databases import Database
 from tests.kit import DOMAIN, PASSWORD, Live, live_server
@@ -37,8 +39,17 @@ def live(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterato
     if engine == "postgresql":
         server: Database = request.getfixturevalue("postgresql")
         config = f'[store]\nurl = "{server.url("contract")}"\n'
-    with live_server(tmp_path, config=config) as found:
+    with live_server(tmp_path, config=config, dialer=nowhere) as found:
         yield found
+
+
+def nowhere(dialer: Dialer) -> Dialer:
+    """No host exists to the collector, and that is told at once."""
+
+    async def none(_name: str) -> list[str]:
+        return []
+
+    return replace(dialer, resolve=none, connect_s=1.0, refusal_s=0.0)
 
 
 def posted(base: str, path: str, body: object, token: str = "") -> dict[str, Any]:

@@ -15,11 +15,12 @@ ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 FRONT_ENDS = {"smtpin", "pop3d", "api", "collector"}
-PURE = {"pop3d.engine", "pop3d.commands", "smtpin.data", "collector.plan"}
+PURE = {"pop3d.engine", "pop3d.commands", "collector.plan"}
 
 # The top of a session, a connection, a request or a run, where any fault becomes a temporary one.
 MAY_CATCH_ALL = {
     "api/app.py",
+    "collector/worker.py",
     "pop3d/connection.py",
     "smtpin/protocol.py",
     "store/upkeep.py",
@@ -30,14 +31,14 @@ SENDERS = ("smtplib", "aiosmtplib", "aiosmtpd.handlers")
 
 # What opens a connection to somewhere, and the few that may: to our own listener, to the control
 # socket of our own server, between its processes, to the database, to DNS servers, and to the
-# filters that the configuration names.
+# filters that the configuration names. `collector/dial.py` alone connects to the outside.
 CONNECTS = {
     *("connect", "connect_ex", "create_connection", "create_unix_connection"),
     *("open_connection", "open_unix_connection", "sock_connect"),
     *("ClientSession", "HTTPConnection", "HTTPSConnection", "POP3", "POP3_SSL", "urlopen"),
 }
 MAY_CONNECT = {
-    *("server/knock.py", "server/control.py", "server/anvil.py"),
+    *("collector/dial.py", "server/knock.py", "server/control.py", "server/anvil.py"),
     *("net/resolve.py", "intake/screen.py"),
 }
 
@@ -122,7 +123,7 @@ def test_every_package_stands_behind_the_walls() -> None:
     linter = PYPROJECT["tool"]["importlinter"]
     assert set(linter["root_packages"]) == PACKAGES
     layers = re.findall(r"\w+", " ".join(contract("layers")["layers"]))
-    assert sorted(layers) == sorted(PACKAGES | {"collector"})
+    assert sorted(layers) == sorted(PACKAGES)
     assert set(contract("wall-5")["modules"]) == PACKAGES & FRONT_ENDS
     assert set(contract("wall-6")["forbidden_modules"]) >= PACKAGES - {"mail"}
     assert set(contract("wall-9")["source_modules"]) == PACKAGES - {"server"}
@@ -176,7 +177,7 @@ def test_nothing_connects_to_anywhere_but_where_it_must() -> None:
 
 
 def test_any_fault_is_caught_only_at_the_top() -> None:
-    assert len(MAY_CATCH_ALL) <= 5
+    assert len(MAY_CATCH_ALL) <= 6
     breaches = [
         f"{path}:{line}"
         for path, tree in TREES.items()

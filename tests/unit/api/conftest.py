@@ -1,8 +1,10 @@
 """A listening API with its real store, two users, and what it logs."""
 
 import asyncio
+import ipaddress
 import shutil
 import sqlite3
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,10 +24,14 @@ from auth.passwords import Passwords
 from auth.second_factor import SecondFactor
 from auth.tokens import Tokens
 from auth.vault import Vault
+from collector.dial import Dialer
+from collector.fetch import Tools
+from collector.service import Collecting
 from intake.deliver import Arrival, deliver
 from intake.recipients import resolve
+from intake.spool import Spool
 from mail.address import Address, parse_domain
-from net.limits import Connections, Failures
+from net.limits import Connections, Failures, OctetBudget
 from net.listen import Endpoint, bind
 from net.metrics import CONNECTIONS, QUEUE, Gauges, Metrics
 from net.rates import Rates
@@ -106,10 +112,30 @@ class Api:
             connections=Connections(total=500, per_client=30, clock=monotonic),
             rates=Rates({}, clock=monotonic),
             site=Site(public_url=f"https://{HOSTNAME}"),
+            collecting=Collecting(self._tools(folder), every_s=300),
         )
         self.server: ApiServer | None = None
         self._sessions: list[aiohttp.ClientSession] = []
         self._arrivals = now()
+
+    def _tools(self, folder: Path) -> Tools:
+        """Of a collector to which every host is this machine."""
+
+        async def here(_name: str) -> list[str]:
+            return ["127.0.0.1"]
+
+        dialer = Dialer(
+            tls=ssl.create_default_context(),
+            hostname=HOSTNAME,
+            own_ports=frozenset(),
+            private=[ipaddress.ip_network("127.0.0.0/8")],
+            resolve=here,
+            connect_s=0.3,
+            refusal_s=0.0,
+        )
+        self.spool = Spool(OctetBudget(1024 * 1024), folder)
+        vault = Vault(KEY)
+        return Tools(self.store, dialer, vault, self.spool, HOSTNAME, 1024 * 1024, now)
 
     async def start(self, **parts: Any) -> None:
         sockets = bind([Endpoint("127.0.0.1", 0)])
@@ -122,6 +148,7 @@ class Api:
             await session.close()
         if self.server:
             await self.server.stop(WAIT_S)
+        self.spool.close()
         self.store.close()
         self.passwords.close()
 
@@ -263,5 +290,5 @@ async def problem(answer: aiohttp.ClientResponse, status: int, slug: str) -> dic
     assert document["title"]
     assert document["request_id"] == answer.headers["X-Request-Id"]
     assert ("WWW-Authenticate" in answer.headers) == (status == 401)
-    assert status < 500 or "detail" not in document
+    assert status < 500 or slug.startswith("upstream-") or "detail" not in document
     return document

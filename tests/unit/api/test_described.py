@@ -4,6 +4,7 @@ import ast
 import base64
 import json
 import re
+import socket
 from collections import defaultdict
 from html import unescape
 from typing import Any
@@ -19,6 +20,8 @@ from api.problem_pages import PAGES
 from api.problems import KINDS
 from api.routes import ROUTES, Route, Rule
 from auth import totp
+from collector.service import Collecting
+from collector.worker import Worker
 from net.limits import Connections
 from store.records import Role
 from tests.unit.api.admin import ATTACHED
@@ -248,6 +251,7 @@ async def succeed(seen: Seen, client: aiohttp.ClientSession) -> None:
     await ask(client, "DELETE /api/invites/{id}", f"/api/invites/{invite['id']}")
 
     await mail(seen, ann)
+    await collectors(seen)
     await account(seen)
 
 
@@ -276,6 +280,50 @@ async def mail(seen: Seen, ann: aiohttp.ClientSession) -> None:
     await ask(ann, put, email, json={"folder": "inbox"})
     for place, path in rows.items():
         await ask(ann, f"GET {path}", place)
+
+
+async def collectors(seen: Seen) -> None:
+    """eve's, at a provider that is shut, one that never answers, and some that nobody can use."""
+    ask, api = seen.ask, seen.api
+    await api.add_user("eve", None)
+    eve = await api.signed_in("eve")
+    await ask(eve, "POST /api/collectors/discover")
+    with socket.create_server(("127.0.0.1", 0)) as silent, socket.socket() as shut:
+        shut.bind(("127.0.0.1", 0))
+        remote = {"address": "eve@example.net", "password": "s", "host": "pop.example.net"}
+        ports = [server.getsockname()[1] for server in (shut, silent)]
+        made = await ask(eve, "POST /api/collectors", json=remote | {"test": False})
+        await ask(eve, "POST /api/collectors", json=remote | {"test": False})
+        place = f"/api/collectors/{made['id']}"
+        configure = "POST /api/email-receive/configure"
+        for row, path in (
+            ("POST /api/collectors", "/api/collectors"),
+            (configure, ""),
+            ("PUT /api/collectors/{id}", place),
+        ):
+            for port in ports:
+                await ask(eve, row, path, json=remote | {"port": port, "test": True})
+        for name in ("x", "x"):
+            wish = remote | {"test": False, "username": name}
+            await ask(eve, configure, json=wish)
+        await ask(eve, "PUT /api/collectors/{id}", place, json=remote | {"username": "x"})
+    await ask(eve, "GET /api/collectors")
+    await ask(eve, "POST /api/collectors/{id}/test", f"{place}/test")
+    await managed(seen, eve, "/api/collectors/{id}", place)
+    run, receive = "POST /api/collectors/{id}/run", "POST /api/email-receive/receive"
+    for row, path in ((run, f"{place}/run"), (receive, "")):
+        job = await ask(eve, row, path, json={})
+        await ask(eve, row, path, json={})
+        await ask(eve, "GET /api/jobs/{id}", f"/api/jobs/{job['job_id']}")
+        await ask(eve, "DELETE /api/jobs/{id}", f"/api/jobs/{job['job_id']}")
+    assert isinstance(api.parts.collecting, Collecting)
+    worker = Worker(api.parts.collecting.tools)
+    worker.start()
+    for row, path in ((run, f"{place}/run"), (receive, "")):
+        await ask(eve, row, path, json={"wait_s": 60})
+    await worker.stop()
+    await ask(eve, "DELETE /api/collectors/{id}", place)
+    await ask(eve, receive, json={"collector_id": made["id"]})
 
 
 async def versions(seen: Seen, client: aiohttp.ClientSession, *paths: str, place: str = "") -> None:

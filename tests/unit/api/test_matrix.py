@@ -178,6 +178,11 @@ async def owned(api: Api, client: aiohttp.ClientSession) -> dict[str, str]:
     ):
         async with client.post(path, json=body) as answer:
             ids[f"{path}/{{id}}"] = (await answer.json())["id"]
+    remote = {"address": "a@example.net", "password": "s", "test": False}
+    async with client.post("/api/collectors", json=remote) as answer:
+        ids["/api/collectors/{id}"] = (await answer.json())["id"]
+    async with client.post("/api/email-receive/receive", json={}) as answer:
+        ids["/api/jobs/{id}"] = (await answer.json())["job_id"]
     await api.token("ann")
     for path in ("/api/sessions", "/api/addresses"):
         async with client.get(path) as answer:

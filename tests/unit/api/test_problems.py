@@ -28,7 +28,8 @@ def test_a_failure_is_told_by_its_public_text(failure: type[Failure]) -> None:
     found = of_failure(failure("the public text", private="private text"))
     document = json.loads(found.document(instance="/api/", request_id="1"))
     assert "private" not in str(document)
-    assert document.get("detail") == ("the public text" if found.status < 500 else None)
+    told = found.status < 500 or found.slug.startswith("upstream-")  # a provider's fault, not ours
+    assert document.get("detail") == ("the public text" if told else None)
     assert document["instance"] == "/api/"
 
 

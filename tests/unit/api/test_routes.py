@@ -48,7 +48,11 @@ RULES = {
         GET /api/tokens, POST /api/tokens, DELETE /api/tokens/{id}, GET /api/app-passwords,
         POST /api/app-passwords, DELETE /api/app-passwords/{id}, GET /api/addresses,
         POST /api/addresses, GET /api/addresses/{id}, PUT /api/addresses/{id},
-        DELETE /api/addresses/{id}""",
+        DELETE /api/addresses/{id}, POST /api/email-receive/receive,
+        POST /api/email-receive/configure, GET /api/collectors, POST /api/collectors,
+        POST /api/collectors/discover, GET /api/collectors/{id}, PUT /api/collectors/{id},
+        DELETE /api/collectors/{id}, POST /api/collectors/{id}/run,
+        POST /api/collectors/{id}/test, GET /api/jobs/{id}, DELETE /api/jobs/{id}""",
     "mail:read": """
         GET /api/emails, GET /api/emails/{id}, GET /api/emails/{id}/raw,
         GET /api/emails/{id}/headers, GET /api/emails/{id}/attachments,

@@ -9,6 +9,7 @@ from mail.errors import Failure
 TEMPORARY = {
     *("OverQuota", "TooMany", "StorageBusy", "StorageFull", "MessageDamaged"),
     *("LeaseLost", "OutcomeUnknown"),
+    *("UpstreamFailed", "UpstreamLogin", "UpstreamTimeout", "UpstreamTls"),
 }
 
 

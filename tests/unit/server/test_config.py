@@ -149,12 +149,10 @@ GOOD: list[tuple[str, object, object]] = [
 # Good in form, so that the only complaint is that this version does not honour it.
 GOOD_LATER: list[tuple[str, object]] = [
     ("server.user", "restante"),
-    ("server.private_targets", ["10.0.0.0/8"]),
     ("pop3.refuser_listen", []),
     ("store.bodies", "s3://mail-bodies/restante"),
     ("store.journal_days", 3650),
     ("tls.mode", "acme"),
-    ("collector.every_s", 604_800),
 ]
 
 REFUSED: list[tuple[str, object]] = [

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from intake.deliver import Arrival, Kept
 from intake.recipients import Recipient
+from intake.spool import Spool
 from mail.address import Address
 from mail.errors import NotOurDomain, UnknownRecipient
 from mail.ident import UniqueId
@@ -26,7 +27,6 @@ from net.listen import Endpoint, bind
 from smtpin.handler import Handler, Intake
 from smtpin.limits import Limits, Shared, misses_allowance, octets_allowance
 from smtpin.server import SmtpServer
-from smtpin.spool import Spool
 
 HOST = "mx.example.org"
 ANN = "ann@example.org"

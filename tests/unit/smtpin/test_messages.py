@@ -6,9 +6,9 @@ import tracemalloc
 import pytest
 
 from mail.address import Address
+from mail.data import LINE_OCTETS
 from mail.errors import NotFound
 from net.limits import OctetBudget
-from smtpin.data import LINE_OCTETS
 from smtpin.limits import Limits
 from tests.unit.smtpin.listener import (
     ANN,

@@ -11,10 +11,10 @@ from aiosmtpd import smtp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mail.data import Finding
 from mail.errors import Failure
 from smtpin import replies
 from smtpin.commands import VERBS
-from smtpin.data import Finding
 from smtpin.protocol import InboundSMTP
 from smtpin.replies import Reply
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from intake.spool import SPOOL_FROM, Incoming, NoRoom, Spool
+from mail.data import Finding
 from net.limits import OctetBudget
-from smtpin.data import Finding
-from smtpin.spool import SPOOL_FROM, Incoming, NoRoom, Spool
 from tests.unit.smtpin.listener import spent
 
 KIB = 1024

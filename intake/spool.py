@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TypeVar
 
+from mail.data import DataReader, Finding, content, finding
 from net.limits import OctetBudget
-from smtpin.data import DataReader, Finding, content, finding
 
 SPOOL_FROM = 256 * 1024
 SPOOL_OCTETS = 1024 * 1024 * 1024  # of all files together

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from smtpin.data import LINE_OCTETS, DataReader, Finding, content, finding
+from mail.data import LINE_OCTETS, DataReader, Finding, content, finding
 
 LARGE = 1_000_000
 
