@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -68,6 +69,20 @@ class Site:
     hsts: bool = False
 
 
+@dataclass(slots=True)
+class StartLink:
+    """What a trial shows its owner: whoever has it and sits at this machine is signed in, once."""
+
+    code: str
+    login: str
+    until: datetime
+    used: bool = False
+
+    def opens(self, code: str, now: datetime) -> bool:
+        right = hmac.compare_digest(code.encode(), self.code.encode())
+        return right and not self.used and now < self.until
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Of the whole server."""
@@ -79,6 +94,16 @@ class Facts:
     store_url: str  # without its password
     free_octets: int
     backup_age_s: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was measured at a moment. `kept`: messages since the sample before."""
+
+    at: datetime
+    kept: int
+    stored_octets: int
+    connections: int
 
 
 Value = bool | int | str | list[str]
@@ -111,6 +136,9 @@ class House(Protocol):
 
     async def gauges(self) -> Gauges:
         """What is not counted but measured, at this moment."""
+
+    def history(self) -> Sequence[Sample]:
+        """The last day, the oldest first."""
 
 
 class Collecting(Protocol):
@@ -162,6 +190,7 @@ class ApiParts:
     collecting: Collecting
     site: Site = Site()
     limits: HttpLimits = HttpLimits()
+    start: StartLink | None = None
 
 
 class Door(Enum):

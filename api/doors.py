@@ -34,6 +34,8 @@ SIGN_IN_PATHS: Final = frozenset(
 )
 PROBES: Final = ("/healthz", "/readyz", "/metrics")
 PASSWORD_PATH: Final = "/api/auth/password"  # noqa: S105 - a path
+# What somebody may still do who must change the password first.
+WHILE_IT_MUST_CHANGE: Final = (PASSWORD_PATH, "/password", "/logout")
 FORWARDED_FOR, FORWARDED_PROTO = "X-Forwarded-For", "X-Forwarded-Proto"
 
 
@@ -143,8 +145,12 @@ async def enter(
     else:
         raise Problem("not-signed-in", "Send an access token: Authorization: Bearer <token>.")
     _permit(caller, route.access)
-    if caller.account.must_change and request.path != PASSWORD_PATH:
-        raise Problem("not-permitted", f"Change the password first: POST {PASSWORD_PATH}.")
+    if caller.account.must_change and request.path not in WHILE_IT_MUST_CHANGE:
+        raise Problem(
+            "not-permitted",
+            f"Change the password first: POST {PASSWORD_PATH}.",
+            more={"change_password": True},
+        )
     return caller
 
 

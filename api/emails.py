@@ -145,6 +145,12 @@ async def read(call: Call[EmailQuery, None]) -> Reply:
 
 async def change(call: Call[EmailQuery, EmailChange]) -> Reply:
     """PUT /api/emails/{id}: marks it read or starred, or moves it; its content never changes."""
+    await apply(call)
+    return await _answer(call, await own(call), call.query)
+
+
+async def apply(call: Call[Any, EmailChange]) -> None:
+    """Changes it. Raises what `own` raises, OtherVersion, OverQuota."""
     listed, body = await own(call), call.body
     wanted = Wanted(
         unread=body.unread,
@@ -160,7 +166,6 @@ async def change(call: Call[EmailQuery, EmailChange]) -> Reply:
         )
     except OtherVersion:
         await _refuse(call)
-    return await _answer(call, await own(call), call.query)
 
 
 async def remove(call: Call[DeleteQuery, None]) -> Reply:

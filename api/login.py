@@ -60,6 +60,17 @@ async def check(call: Call[Query, Any], code: str | None) -> login.SignedIn:
 
 async def register(call: Call[Query, Registered]) -> Reply:
     """POST /api/auth/register: an account for whom it is open, who is invited, or the first."""
+    parts = call.parts
+    signed_in, shown = await new_account(call)
+    account = signed_in.account
+    session, refresh_token = await _begin(call, signed_in, line(of_role(account.role)), "")
+    user = detail(await parts.store.profiles.get(account.id))
+    members = _renewed(parts, session, refresh_token)
+    return Reply(NewAccount(**members, user=user, recovery_codes=shown), status=201)
+
+
+async def new_account(call: Call[Query, Registered]) -> tuple[login.SignedIn, list[str]]:
+    """Makes the account that is wished for; and its recovery codes, which are told this once."""
     body, parts = call.body, call.parts
     wish_by = await _right_to_register(call)
     name = read_login(body.login)
@@ -77,12 +88,7 @@ async def register(call: Call[Query, Registered]) -> Reply:
         invite_id=wish_by.get("invite_id"),
         first=wish_by.get("first", False),
     )
-    account, password = await parts.store.accounts.register(wish)
-    signed_in = login.SignedIn(account, password)
-    session, refresh_token = await _begin(call, signed_in, line(of_role(account.role)), "")
-    user = detail(await parts.store.profiles.get(account.id))
-    members = _renewed(parts, session, refresh_token)
-    return Reply(NewAccount(**members, user=user, recovery_codes=shown), status=201)
+    return login.SignedIn(*await parts.store.accounts.register(wish)), shown
 
 
 async def _right_to_register(call: Call[Query, Registered]) -> dict[str, Any]:

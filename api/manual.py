@@ -40,6 +40,8 @@ EXAMPLE_PATH: Final = {
     "name": "example.org",
     "slug": "not-found",
     "n": "1",
+    "code": "4k7p-9xq2-0c5m",
+    "version": "0123456789ab",
 }
 EMAIL_ID: Final = "01m815pwc8r84p57vfqvc2r1yd"
 ORIGIN: Final = "https://mail.example.org"

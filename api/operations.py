@@ -63,6 +63,11 @@ def _octets(kind: str) -> Operation:
     return Operation(kind, (200, 206), ("deleted", "range-not-satisfiable"), versioned=True)
 
 
+def _sent(*problems: str) -> Operation:
+    """A form; what was asked for again, or another page."""
+    return Operation(HTML, (200, 303), problems, body={})
+
+
 _PASSWORD: Final = "amber-ladder-correct-47"  # noqa: S105 - of an example
 _CREDENTIALS: Final = {"login": "ada", "password": _PASSWORD}
 _REMOTE: Final = {"address": "ada.lovelace@gmail.com", "password": "abcd efgh ijkl mnop"}
@@ -71,6 +76,10 @@ _PROVIDER: Final = (
     *("upstream-login", "upstream-tls", "upstream-failed", "upstream-timeout"),
 )
 _CONFIRM: Final = ("bad-credentials",)
+_REGISTER: Final = (
+    *("registration-closed", "invite-invalid", "domain-not-open"),
+    *("name-taken", "address-taken", "weak-password"),
+)
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "GET /login": Operation(HTML),
@@ -78,6 +87,36 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         HTML, (303,), ("bad-credentials", "totp-required", "account-disabled"), body=_CREDENTIALS
     ),
     "POST /logout": Operation(HTML, (303,), body={}),
+    "GET /setup": Operation(HTML),
+    "POST /setup": Operation(HTML, problems=_REGISTER, body={}),
+    "GET /register": Operation(HTML),
+    "POST /register": Operation(HTML, problems=_REGISTER, body={}),
+    "GET /recover": Operation(HTML),
+    "POST /recover": Operation(HTML, problems=("bad-credentials", "weak-password"), body={}),
+    "GET /password": Operation(HTML),
+    "POST /password": _sent("bad-credentials", "weak-password"),
+    "GET /start/{code}": Operation(HTML),
+    "POST /start/{code}": _sent(),
+    "GET /static/{version}/{name}": Operation(TEXT),
+    "GET /": Operation(HTML, problems=("cursor-mismatch",)),
+    "GET /m/{id}": Operation(HTML, problems=("deleted",)),
+    "POST /m": _sent("deleted", "over-quota", "scope-missing"),
+    "GET /live": Operation(JSON),
+    "GET /addresses": Operation(HTML, problems=("cursor-mismatch",)),
+    "POST /addresses": _sent("address-taken", "domain-not-open"),
+    "GET /connect": Operation(HTML),
+    "POST /connect": Operation(HTML, problems=("name-taken",), body={}),
+    "GET /security": Operation(HTML),
+    "POST /security": _sent("bad-credentials", "name-taken", "already-on"),
+    "GET /admin/users": Operation(HTML, problems=("cursor-mismatch",)),
+    "POST /admin/users": _sent("name-taken", "address-taken", "last-admin"),
+    "GET /admin/domains": Operation(HTML),
+    "POST /admin/domains": _sent("domain-taken", "domain-in-use"),
+    "GET /admin/invites": Operation(HTML),
+    "POST /admin/invites": _sent(),
+    "GET /admin/server": Operation(HTML),
+    "GET /help": Operation(HTML),
+    "GET /menu": Operation(HTML),
     "POST /api/auth/login": Operation(
         auth.SignedIn,
         problems=("bad-credentials", "totp-required", "account-disabled", "scope-missing"),
@@ -86,10 +125,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "POST /api/auth/register": Operation(
         auth.NewAccount,
         (201,),
-        (
-            *("registration-closed", "invite-invalid", "domain-not-open"),
-            *("name-taken", "address-taken", "weak-password"),
-        ),
+        _REGISTER,
         body=_CREDENTIALS | {"invite": "4k7p-9xq2-0c5m-h3wz"},
     ),
     "POST /api/auth/refresh": Operation(
@@ -141,6 +177,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "DELETE /api/emails/{id}": _done(versioned=True, query={"final": "false"}),
     "GET /api/emails/{id}/raw": _octets(MESSAGE),
     "GET /api/emails/{id}/headers": Operation(mail.HeaderPage, problems=("deleted",)),
+    "GET /api/emails/{id}/body": Operation(HTML, problems=("deleted",), query={"part": "html"}),
     "GET /api/emails/{id}/attachments": Operation(mail.AttachmentPage, problems=("deleted",)),
     "GET /api/emails/{id}/attachments/{n}": _octets(ANY_OCTETS),
     "POST /api/email-receive/receive": Operation(
@@ -270,18 +307,20 @@ GROUPS: Final[Mapping[str, str]] = {
     "/api/domains": "Domains",
     "/api/users": "Users and invitations",
     "/api/invites": "Users and invitations",
-    "/login": "The browser's sign-in",
-    "/logout": "The browser's sign-in",
 }
+PAGE: Final = "The page of the browser"
 
 
 def group(route: Route[Any, Any]) -> str:
+    if route in PAGE_ROUTES:
+        return PAGE
     place = "/".join(route.path.split("/")[: 3 if route.path.startswith("/api/") else 2])
     return GROUPS.get(place, "The server")
 
 
 def grouped() -> dict[str, list[Route[Any, Any]]]:
     found: dict[str, list[Route[Any, Any]]] = {title: [] for title in GROUPS.values()}
+    found[PAGE] = []
     found["The server"] = []
     for route in ROUTES:
         found[group(route)].append(route)

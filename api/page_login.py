@@ -1,70 +1,203 @@
-"""The sign-in of the page: one plain form, which works without script."""
+"""The doors of the page: sign in and out, the first administrator, guests, who forgot, the trial.
+
+Plain forms, which work without script.
+"""
 
 from __future__ import annotations
 
-from html import escape
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Any
 
-from api import login
-from api.call import Call, Reply
+from api import account, login
+from api.call import Call, Reply, StartLink
 from api.models import Body, Query
-from api.models_auth import LoginForm
-from api.problems import of_failure
-from mail.errors import AccountDisabled, BadCredentials, CodeNeeded, Failure
-
-_HTML: Final = """\
-<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Sign in - Restante</title>
-<main><h1>Sign in</h1>
-<p role="status">{told}</p>
-<form method="post" action="/login">
-<input type="hidden" name="csrf_token" value="{token}">
-<p><label>Login or address<br><input name="login" autocomplete="username" required></label></p>
-<p><label>Password<br><input name="password" type="password" autocomplete="current-password"
- required></label></p>
-<p><label>Code, if the account asks for one<br><input name="totp" inputmode="numeric"
- autocomplete="one-time-code"></label></p>
-<p><button>Sign in</button></p>
-</form></main></html>
-"""
-_FIELDS: Final = {
-    # With no-referrer a browser sends our own forms with `Origin: null` (Fetch, section 3.2).
-    "Referrer-Policy": "same-origin",
-    "Content-Security-Policy": "default-src 'none'; form-action 'self'; base-uri 'none';"
-    " frame-ancestors 'none'",
-}
+from api.models_auth import ChangePassword, CodesLeft, LoginForm, Recovery, Registered
+from api.models_page import InviteQuery, PasswordForm, RecoverForm, RegisterForm
+from api.page_frame import answer, bare, inner, to, wish, words
+from api.problems import Problem
+from auth.login import SignedIn
+from mail.errors import Failure
 
 
 async def show(call: Call[Query, None]) -> Reply:
     """GET /login: the form."""
-    return _form(call, "")
+    return _sign_in_form(call, fresh=not await call.parts.store.accounts.has_admin())
+
+
+def _sign_in_form(call: Call[Any, Any], *, status: int = 200, **more: object) -> Reply:
+    values = {"failed": "", "login": "", "told": "", "fresh": False} | more
+    return bare(call, "login.html", status=status, open_to=call.parts.site.registration, **values)
 
 
 async def sign_in(call: Call[Query, LoginForm]) -> Reply:
     """POST /login: a new browser session; the form again when it went wrong."""
     totp = call.body.totp
-    try:
+
+    async def enter() -> Reply:
         signed_in = await login.check(call, totp.get_secret_value() if totp else None)
-    except (BadCredentials, CodeNeeded, AccountDisabled) as failure:
-        return _form(call, failure.public, failure)
-    await call.page.sign_in(signed_in)
-    return _to("/")
+        await call.page.sign_in(signed_in)
+        return to("/")
+
+    async def again(status: int, failed: str) -> Reply:
+        return _sign_in_form(call, status=status, failed=failed, login=call.body.login)
+
+    return await tried(enter, again)
+
+
+async def tried(
+    work: Callable[[], Awaitable[Reply]], again: Callable[[int, str], Awaitable[Reply]]
+) -> Reply:
+    """What `work` answers, or the form once more with what was wrong."""
+    try:
+        return await work()
+    except (Problem, Failure) as error:
+        status, failed = words(error)
+        if status >= 500 or status == 404:
+            raise
+        return await again(status, failed)
 
 
 async def sign_out(call: Call[Query, Body]) -> Reply:
     """POST /logout: ends the browser session."""
     await call.page.sign_out()
-    return _to("/login")
+    return to("/login")
 
 
-def _form(call: Call[Any, Any], told: str, failure: Failure | None = None) -> Reply:
-    token, fields = call.page.form_token()
-    status = of_failure(failure).status if failure else 200
-    html = _HTML.format(told=escape(told), token=token)
-    content_type = "text/html; charset=utf-8"
-    return Reply(html.encode(), status, content_type, headers=_FIELDS | fields)
+async def show_setup(call: Call[Query, None]) -> Reply:
+    """GET /setup: the first administrator's form, while there is none."""
+    if await call.parts.store.accounts.has_admin():
+        return to("/login")
+    return bare(call, "register.html", first=True, failed="", given={}, code="")
 
 
-def _to(place: str) -> Reply:
-    return Reply(b"", 303, "text/plain; charset=utf-8", headers={"Location": place})
+async def setup(call: Call[Query, RegisterForm]) -> Reply:
+    """POST /setup: the first administrator, the domain, and the recovery codes."""
+    return await _register(call, first=True)
+
+
+async def show_register(call: Call[InviteQuery, None]) -> Reply:
+    """GET /register: a guest's form."""
+    site = call.parts.site
+    return bare(
+        call,
+        "register.html",
+        first=False,
+        failed="" if site.registration != "closed" else "Nobody can make an account here.",
+        given={},
+        code=call.query.invite,
+    )
+
+
+async def register(call: Call[Query, RegisterForm]) -> Reply:
+    """POST /register: an account by invitation, or because anybody may, and its recovery codes."""
+    return await _register(call, first=False)
+
+
+async def _register(call: Call[Query, RegisterForm], *, first: bool) -> Reply:
+    form = call.body
+    given = {name: text for name, text in form.model_dump().items() if isinstance(text, str)}
+    code = form.code.get_secret_value() if form.code else ""
+
+    async def enter() -> Reply:
+        body = wish(
+            Registered,
+            login=form.login,
+            password=form.password.get_secret_value(),
+            address=form.address,
+            display_name=form.display_name,
+            **({"setup_code" if first else "invite": code} if code else {}),
+        )
+        if first and not code:
+            raise Problem("invite-invalid", "The set-up code stands on the server's console.")
+        signed_in, codes = await login.new_account(inner(call, body=body))
+        await call.page.sign_in(signed_in)
+        return bare(call, "codes.html", codes=codes, first=first)
+
+    async def again(status: int, failed: str) -> Reply:
+        return bare(
+            call,
+            "register.html",
+            status=status,
+            first=first,
+            failed=failed,
+            given=given,
+            code=code,
+        )
+
+    return await tried(enter, again)
+
+
+async def show_recover(call: Call[Query, None]) -> Reply:
+    """GET /recover: the form for who forgot the password."""
+    return bare(call, "recover.html", failed="", login="")
+
+
+async def recover(call: Call[Query, RecoverForm]) -> Reply:
+    """POST /recover: a new password for a recovery code."""
+    form = call.body
+
+    async def work() -> Reply:
+        body = wish(
+            Recovery,
+            login=form.login,
+            recovery_code=form.recovery_code.get_secret_value(),
+            new=form.new.get_secret_value(),
+        )
+        left = (await answer(login.recover, inner(call, body=body), CodesLeft)).recovery_codes_left
+        told = f"The password is new. {left} recovery codes are left."
+        return _sign_in_form(call, told=told, login=form.login)
+
+    async def again(status: int, failed: str) -> Reply:
+        return bare(call, "recover.html", status=status, failed=failed, login=form.login)
+
+    return await tried(work, again)
+
+
+async def show_password(call: Call[Query, None]) -> Reply:
+    """GET /password: the form for a new password."""
+    return bare(call, "password.html", failed="", must=call.account.must_change)
+
+
+async def change_password(call: Call[Query, PasswordForm]) -> Reply:
+    """POST /password: a new password; the other sessions end."""
+    form = call.body
+
+    async def work() -> Reply:
+        body = wish(
+            ChangePassword,
+            current=form.current.get_secret_value(),
+            new=form.new.get_secret_value(),
+        )
+        await account.change_password(inner(call, body=body))
+        return to("/")
+
+    async def again(status: int, failed: str) -> Reply:
+        must = call.account.must_change
+        return bare(call, "password.html", status=status, failed=failed, must=must)
+
+    return await tried(work, again)
+
+
+async def show_start(call: Call[Query, None]) -> Reply:
+    """GET /start/{code}: the one button of a trial."""
+    _start(call)
+    return bare(call, "start.html", code=call.path["code"])
+
+
+async def start(call: Call[Query, Body]) -> Reply:
+    """POST /start/{code}: signs in, once."""
+    link = _start(call)
+    link.used = True
+    found = await call.parts.store.accounts.for_sign_in(link.login)
+    if found is None:
+        raise Problem("not-found")
+    await call.page.sign_in(SignedIn(*found))
+    return to("/")
+
+
+def _start(call: Call[Any, Any]) -> StartLink:
+    link = call.parts.start
+    here = call.peer.address.is_loopback
+    if link is None or not here or not link.opens(call.path["code"], call.parts.clock()):
+        raise Problem("not-found")
+    return link

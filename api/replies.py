@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 from aiohttp import web
 
+from api import page_frame
 from api.call import Blocks, Reply
 from api.models import Answer
 from api.problems import MEDIA_TYPE, Problem
@@ -126,13 +127,33 @@ async def _cut_out(blocks: Blocks, first: int, count: int) -> AsyncIterator[byte
 
 
 def refusal(request: web.Request, problem: Problem) -> web.StreamResponse:
+    """A problem document; a page for a browser that asked for one."""
     trail = request[TRAIL]
     trail.why = problem.slug
+    if _shows_pages(request):
+        if (place := _elsewhere(request, problem)) is not None:
+            return web.Response(status=303, headers={"Location": place})
+        body, headers = page_frame.refusal(problem, trail.request_id)
+        return web.Response(
+            status=problem.status, body=body, headers=problem.headers | dict(headers)
+        )
     return web.Response(
         status=problem.status,
         body=problem.document(instance=request.rel_url.raw_path, request_id=trail.request_id),
         headers=problem.headers | {"Content-Type": MEDIA_TYPE},
     )
+
+
+def _shows_pages(request: web.Request) -> bool:
+    page = not request.path.startswith("/api/") or request.path.endswith("/body")
+    return page and "text/html" in request.headers.get("Accept", "")
+
+
+def _elsewhere(request: web.Request, problem: Problem) -> str | None:
+    """Where a browser can mend it."""
+    if problem.slug == "not-signed-in":
+        return "/login"
+    return "/password" if problem.more.get("change_password") else None
 
 
 async def dress(request: web.Request, response: web.StreamResponse) -> None:

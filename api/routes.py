@@ -13,15 +13,21 @@ from api import (
     collectors,
     domains,
     emails,
+    frame,
     health,
     invites,
     login,
+    page_account,
+    page_admin,
+    page_files,
     page_login,
+    page_mail,
     reading,
     server,
     users,
 )
 from api import models_auth as auth
+from api import models_page as page
 from api.call import Call, Reply
 from api.models import Answer, Body, Query
 from api.models_admin import (
@@ -96,10 +102,50 @@ class Route(Generic[Q, B]):
         return AUTH_BODY_OCTETS if small else BODY_OCTETS
 
 
+def _form(
+    path: str,
+    handler: Callable[[Call[Query, B]], Awaitable[Answer | Reply]],
+    access: Access,
+    body: type[B],
+) -> Route[Query, B]:
+    """What a page sends."""
+    return Route("POST", path, handler, access, body=body, form=True)
+
+
 PAGE_ROUTES: Final[tuple[Route[Any, Any], ...]] = (
     Route("GET", "/login", page_login.show, Rule.NONE),
     Route("POST", "/login", page_login.sign_in, Rule.NONE, body=auth.LoginForm, form=True),
     Route("POST", "/logout", page_login.sign_out, Rule.SESSION, body=Body, form=True),
+    Route("GET", "/setup", page_login.show_setup, Rule.NONE),
+    _form("/setup", page_login.setup, Rule.NONE, page.RegisterForm),
+    Route("GET", "/register", page_login.show_register, Rule.NONE, query=page.InviteQuery),
+    _form("/register", page_login.register, Rule.NONE, page.RegisterForm),
+    Route("GET", "/recover", page_login.show_recover, Rule.NONE),
+    _form("/recover", page_login.recover, Rule.NONE, page.RecoverForm),
+    Route("GET", "/password", page_login.show_password, Scope.ACCOUNT),
+    _form("/password", page_login.change_password, Scope.ACCOUNT, page.PasswordForm),
+    Route("GET", "/start/{code}", page_login.show_start, Rule.NONE),
+    _form("/start/{code}", page_login.start, Rule.NONE, Body),
+    Route("GET", "/static/{version}/{name}", page_files.static, Rule.NONE),
+    Route("GET", "/", page_mail.index, Scope.MAIL_READ, query=page.ListPlace),
+    Route("GET", "/m/{id}", page_mail.show, Scope.MAIL_READ, query=page.MessagePlace),
+    _form("/m", page_mail.change, Scope.MAIL_WRITE, page.MailForm),
+    Route("GET", "/live", page_mail.live, Scope.MAIL_READ, query=page.LiveQuery),
+    Route("GET", "/addresses", page_account.show_addresses, Scope.ACCOUNT, query=page.Told),
+    _form("/addresses", page_account.change_addresses, Scope.ACCOUNT, page.AddressForm),
+    Route("GET", "/connect", page_account.show_connect, Scope.ACCOUNT),
+    _form("/connect", page_account.add_app, Scope.ACCOUNT, page.ConnectForm),
+    Route("GET", "/security", page_account.show_security, Scope.ACCOUNT, query=page.Told),
+    _form("/security", page_account.secure, Scope.ACCOUNT, page.SecurityForm),
+    Route("GET", "/admin/users", page_admin.show_users, Scope.ADMIN_READ, query=page.Told),
+    _form("/admin/users", page_admin.change_users, Scope.ADMIN_WRITE, page.UserForm),
+    Route("GET", "/admin/domains", page_admin.show_domains, Scope.ADMIN_READ, query=page.Told),
+    _form("/admin/domains", page_admin.change_domains, Scope.ADMIN_WRITE, page.DomainForm),
+    Route("GET", "/admin/invites", page_admin.show_invites, Scope.ADMIN_WRITE, query=page.Told),
+    _form("/admin/invites", page_admin.change_invites, Scope.ADMIN_WRITE, page.InviteForm),
+    Route("GET", "/admin/server", page_admin.show_server, Scope.ADMIN_READ),
+    Route("GET", "/help", page_files.show_help, Rule.ANY),
+    Route("GET", "/menu", page_files.menu, Rule.ANY),
 )
 
 AUTH_ROUTES: Final[tuple[Route[Any, Any], ...]] = (
@@ -195,6 +241,7 @@ MAIL_ROUTES: Final[tuple[Route[Any, Any], ...]] = (
     Route("DELETE", "/api/emails/{id}", emails.remove, Scope.MAIL_WRITE, query=DeleteQuery),
     Route("GET", "/api/emails/{id}/raw", attachments.raw, Scope.MAIL_READ),
     Route("GET", "/api/emails/{id}/headers", attachments.headers, Scope.MAIL_READ),
+    Route("GET", "/api/emails/{id}/body", frame.body, Scope.MAIL_READ, query=page.BodyQuery),
     Route("GET", "/api/emails/{id}/attachments", attachments.index, Scope.MAIL_READ),
     Route(
         "GET",

@@ -16,6 +16,7 @@ _READ = str.maketrans("oil", "011", " -")
 RECOVERY = (5, 5, 5)  # 75 bits
 INVITE = (4, 4, 4, 4)  # 80 bits
 SETUP = (4, 4, 4, 4)
+START = (4, 4, 4)  # 60 bits, for ten minutes, from this machine alone
 TOKEN_PREFIX = "rst_"  # noqa: S105 - what an API token begins with
 TOKEN_CHARACTERS = 26
 RECOVERY_CODES = 10

@@ -5,6 +5,7 @@ This runs where a stranger's message can do no harm (`store.content`); values in
 
 from __future__ import annotations
 
+import base64
 import html as entities
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from mail.people import Mailbox, mailboxes
 
 VERSION = 1  # raised when the same message is told otherwise than before
 ADDRESSES_OCTETS = 64 * 1024  # of one field
+PICTURES_OCTETS = 2 * 1024 * 1024  # of those that are shown within the HTML of one message
 
 _ENDINGS = {
     "image/avif": ".avif",
@@ -38,6 +40,8 @@ class Wish:
     text: bool = False
     html: bool = False
     measures: bool = False
+    pictures: bool = False  # those that came along stand in the HTML itself
+    remote: bool = False  # those that lie elsewhere stay named in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,8 @@ class Attachment:
 class Digest:
     """`limit` names the first limit that was met: what is behind it is None, empty or cut.
 
-    `attachments` None: not even how many there are is known.
+    `attachments` None: not even how many there are is known. `elsewhere`: pictures may lie on
+    other machines.
     """
 
     limit: str | None = None
@@ -70,6 +75,7 @@ class Digest:
     cc: tuple[Mailbox, ...] = ()
     reply_to: tuple[Mailbox, ...] = ()
     attachments: tuple[Attachment, ...] | None = None
+    elsewhere: bool = False
 
 
 def digest(content: bytes, wish: Wish) -> Digest:
@@ -78,6 +84,7 @@ def digest(content: bytes, wish: Wish) -> Digest:
     told: list[str] = []
     text = markup = None
     attachments = None
+    elsewhere = False
     try:
         arranged = parts.arrange(parts.read(content))
         attachments = tuple(
@@ -85,7 +92,9 @@ def digest(content: bytes, wish: Wish) -> Digest:
             for number, part in enumerate(arranged.attachments, 1)
         )
         text = _text(content, arranged.text, told)
-        markup = _html(content, arranged.html, told) if wish.html else None
+        if wish.html and (found := _html(content, arranged.html, told)) is not None:
+            pictures = _pictures(content, arranged.attachments) if wish.pictures else None
+            markup, elsewhere = html.clean(found, pictures, remote=wish.remote)
     except LimitReached as reached:
         told.append(reached.name)
     return Digest(
@@ -97,6 +106,7 @@ def digest(content: bytes, wish: Wish) -> Digest:
         cc=_people(block, b"cc"),
         reply_to=_people(block, b"reply-to"),
         attachments=attachments,
+        elsewhere=elsewhere,
     )
 
 
@@ -137,11 +147,23 @@ def _html(content: bytes, chosen: list[Part], told: list[str]) -> str | None:
             told.append("html-size")
             return None
         markup += text if part.type == "text/html" else f"<pre>{entities.escape(text)}</pre>"
-    try:
-        return html.clean(markup)
-    except LimitReached as reached:
-        told.append(reached.name)
-        return None
+    return markup
+
+
+def _pictures(content: bytes, attached: list[Part]) -> dict[str, str]:
+    """By Content-ID: the pictures that came along, as URLs that hold them."""
+    found: dict[str, str] = {}
+    left = PICTURES_OCTETS
+    for part in attached:
+        if not part.content_id or part.end - part.start > 2 * left:
+            continue
+        octets = b"".join(parts.blocks(content, part))
+        kind = parts.sniff(octets[:16])
+        if kind in parts.RASTER and len(octets) <= left:
+            left -= len(octets)
+            url = f"data:{kind};base64,{base64.b64encode(octets).decode()}"
+            found.setdefault(part.content_id, url)
+    return found
 
 
 def _attachment(content: bytes, part: Part, number: int, *, measured: bool) -> Attachment:

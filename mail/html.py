@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import nh3
 
@@ -65,23 +67,9 @@ _ANY_TAG = re.compile("<(/?[a-z0-9]+)>")
 _MANY_LINES = re.compile(r"\n{2,}")
 
 
-def _attribute(_tag: str, name: str, value: str) -> str | None:
-    if name == "href":
-        return value if _LINK.match(value) else None
-    if name == "src":
-        return value if _PICTURE.match(value) else None
-    return value
+_ELSEWHERE = re.compile("(?i)https://")
 
 
-_SAFE = nh3.Cleaner(
-    tags=set(_TAGS),
-    clean_content_tags=set(_SILENT),
-    attributes=_ATTRIBUTES,
-    attribute_filter=_attribute,
-    set_tag_attribute_values={"a": {"target": "_blank"}},
-    url_schemes={"http", "https", "mailto", "tel", "cid", "data"},
-    url_relative="deny",
-)
 _PLAIN = nh3.Cleaner(
     tags=set(_BLOCKS | {"td", "th"}),
     clean_content_tags=set(_SILENT),
@@ -110,10 +98,46 @@ def check(markup: str) -> None:
             depth -= 1
 
 
-def clean(markup: str) -> str:
-    """HTML that may be shown. Raises LimitReached."""
+class Safe(NamedTuple):
+    """HTML that may be shown. `elsewhere`: it has, or had, pictures that lie on other machines."""
+
+    html: str
+    elsewhere: bool
+
+
+def clean(markup: str, pictures: Mapping[str, str] | None = None, *, remote: bool = False) -> Safe:
+    """What may be shown of it. Raises LimitReached.
+
+    `pictures`: a `data:` URL for each Content-ID that is to be shown; None: they stay named in it,
+    for somebody else to show. `remote`: pictures that lie
+    on other machines stay, if they come by https.
+    """
     check(markup)
-    return _SAFE.clean(markup)
+    found = False
+
+    def attribute(_tag: str, name: str, value: str) -> str | None:
+        nonlocal found
+        if name == "href":
+            return value if _LINK.match(value) else None
+        if name != "src":
+            return value
+        if _ELSEWHERE.match(value):
+            found = True
+            return value if remote else None
+        if pictures is not None and value[:4].lower() == "cid:":
+            return pictures.get(value[4:])
+        return value if _PICTURE.match(value) else None
+
+    cleaner = nh3.Cleaner(
+        tags=set(_TAGS),
+        clean_content_tags=set(_SILENT),
+        attributes=_ATTRIBUTES,
+        attribute_filter=attribute,
+        set_tag_attribute_values={"a": {"target": "_blank"}},
+        url_schemes={"http", "https", "mailto", "tel", "cid", "data"},
+        url_relative="deny",
+    )
+    return Safe(cleaner.clean(markup), found)
 
 
 def text(markup: str) -> str:

@@ -19,7 +19,7 @@ import structlog
 import uvloop
 
 from api.app import ApiServer
-from api.call import ApiParts, Site
+from api.call import ApiParts, Site, StartLink
 from auth import codes
 from auth.login import Login
 from auth.passwords import Passwords
@@ -48,6 +48,7 @@ from server.config import Config
 from server.config_forms import mask
 from server.control import Control, bound
 from server.counters import shared_rates
+from server.history import History
 from server.house import House
 from server.share import Share, shared, shown
 from server.trouble import Trouble, url_in
@@ -81,13 +82,16 @@ class Server:
         share: Share | None = None,
         passwords: Passwords | None = None,
         dialer: Callable[[Dialer], Dialer] | None = None,
+        start: StartLink | None = None,
     ) -> None:
         """`share`: that of a worker, from its parent. Without one this process serves alone.
 
         `dialer` changes how the collector connects: tests have names and authorities of their own.
+        `start`: the link of a trial, which signs its owner in.
         """
         self.config = config
         self.dialer = dialer
+        self.link = start
         self.passwords = passwords or Passwords()
         self._given = share
 
@@ -119,6 +123,7 @@ class Server:
             self.store.nightly.start()
             self._summaries.start()
             self._collector.start()
+            self.past.start()
             self._watch = asyncio.create_task(self._watch_certificate())
             self._dns_test = asyncio.create_task(self._test_dns())
             self._opened = opened.pop_all()
@@ -136,9 +141,11 @@ class Server:
         app_key = app_password_key(config)
         login = Login(store, self.passwords, counters.sign_ins, key=app_key, clock=time.monotonic)
         token_keys = load_keys(config.server.data_dir / "token.key")
+        self.past = History(store, counters, clock=utc_now)
         self._house = House(
             *(config, store, self.certificate, counters, self.listening),
             started_at=utc_now(),
+            past=self.past,
         )
         self._resolver = Resolver(config.server.resolvers)
         self._screen = Screen(self._resolver, screen_filters(config))
@@ -171,6 +178,7 @@ class Server:
                 rates=counters.rates,
                 site=self._site(),
                 collecting=collecting,
+                start=self.link,
             )
         )
         collects = collect_acts.Desk(store, collecting)
@@ -261,6 +269,7 @@ class Server:
         self._watch.cancel()
         self._dns_test.cancel()
         await self._summaries.stop()
+        self.past.stop()
         await self._control.stop()  # where it was started
         await self._collector.stop()
         await self.store.nightly.stop()
@@ -318,11 +327,11 @@ class Server:
 Ready = Callable[[Server], Awaitable[None]]
 
 
-def run(config: Config, *, ready: Ready | None = None) -> None:
+def run(config: Config, *, ready: Ready | None = None, start: StartLink | None = None) -> None:
     """One process that serves alone. As `serve`."""
 
     async def alone() -> None:
-        await serve(Server(config), told=asyncio.Event(), ready=ready)
+        await serve(Server(config, start=start), told=asyncio.Event(), ready=ready)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(alone())

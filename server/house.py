@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib.metadata import version
 
-from api.call import Facts, Setting
+from api.call import Facts, Sample, Setting
 from net import metrics
 from net.listen import Endpoint
 from net.metrics import Counts, Gauges
@@ -16,6 +16,7 @@ from net.tls import Certificate
 from server.config import Config, settings
 from server.config_forms import mask
 from server.counters import Counters
+from server.history import History
 from store.store import Store
 
 
@@ -29,6 +30,7 @@ class House:
     counters: Counters
     listening: Mapping[str, Sequence[Endpoint]]
     started_at: datetime
+    past: History
     serving: bool = False
 
     @property
@@ -72,6 +74,9 @@ class House:
             metrics.CERTIFICATE_DAYS: {"": self.certificate.days_left},
             metrics.READY: {part: int(well) for part, well in (await self.readiness()).items()},
         }
+
+    def history(self) -> Sequence[Sample]:
+        return self.past.samples()
 
     def _free_octets(self) -> int:
         return shutil.disk_usage(self.config.server.data_dir).free

@@ -7,9 +7,12 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
+from api.call import StartLink
+from auth import codes
 from auth.passwords import Passwords, generate
 from auth.users import read_login
 from mail.address import Address, DomainName
@@ -32,14 +35,15 @@ from store.store import Store
 USER = "you"
 ADDRESS = Address(USER, DomainName("example.test"))
 SMTP_PORT, POP3_PORT, WEB_PORT = 2525, 2995, 2080
+START_LIFE = timedelta(minutes=10)
 SECRETS = "trial.json"  # marks a folder as a trial, and keeps its card for the next start
 
 _WELCOME = """\
 This message came in through the SMTP listener of your own server, the way mail from anywhere
 would: it was on the disk before its sender was told "250".
 
-You can read it with a mail app by POP3, with curl, and through the REST API, and each shows the
-same octets. The lines above the subject say how it came in.
+You can read it on the page, with a mail app by POP3, with curl, and through the REST API, and each
+shows the same octets. The lines above the subject say how it came in.
 
 Send another, in a second terminal:
 
@@ -81,7 +85,8 @@ def run_trial(directory: Path, *, shift: int, fresh: bool, say: Callable[[str], 
     async def ready(server: Server) -> None:
         await asyncio.to_thread(welcome, server)  # it speaks to the server itself
 
-    run(trial.config, ready=ready)
+    link = StartLink(codes.generate(codes.START), USER, utc_now() + START_LIFE)
+    run(trial.config, ready=ready, start=link)
 
 
 def _open(directory: Path, *, shift: int, fresh: bool) -> Trial:
@@ -160,7 +165,7 @@ Restante {version("restante")}: receives mail, never sends it.
   folder    {"./" if not shown.is_absolute() else ""}{shown}
             delete it and everything is gone
   SMTP      {smtp}            takes mail for @{ADDRESS.domain}
-
+{_start(server)}
   Mail app  incoming  POP3, server {pop3.host}, port {pop3.port}, SSL/TLS, normal password
             user      {ADDRESS}     password  {trial.password}
             certificate SHA-256  {server.certificate.fingerprint}
@@ -177,6 +182,14 @@ Restante {version("restante")}: receives mail, never sends it.
   Try it    .venv/bin/restante knock {ADDRESS}       (second terminal)
   Stop      Ctrl-C. Nothing here can be reached from another machine.
 """
+
+
+def _start(server: Server) -> str:
+    if server.link is None:
+        return ""
+    web, minutes = server.listening["http"][0], START_LIFE // timedelta(minutes=1)
+    link = f"http://{web}/start/{server.link.code}"
+    return f"  web       {link}     signs you in; once, {minutes} minutes\n"
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,11 @@ class Maildrops:
         change = update(drops).where(drops.c.id == maildrop_id).values(on_spam=wish.value)
         await self._writer.run(lambda connection: connection.execute(change).rowcount)
 
+    async def modseq(self, maildrop_id: int) -> int:
+        """The number of its last change."""
+        drop = await self._database.read(partial(_counters, maildrop_id))
+        return int(drop.modseq)
+
     def read(self, maildrop_id: int, connection: Connection) -> Maildrop:
         """The inbox at this moment, oldest first.
 

@@ -7,11 +7,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from playwright.sync_api import Browser, sync_playwright
 
+# In a container without a GPU and with a small /dev/shm too; no name leads anywhere.
+ARGUMENTS = [
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.*, EXCLUDE localhost",
+]
+
 
 @contextmanager
 def chromium(needs: Callable[[str], str]) -> Iterator[Browser]:
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=needs("chromium"))
+        browser = driver.chromium.launch(executable_path=needs("chromium"), args=ARGUMENTS)
         try:
             yield browser
         finally:

@@ -37,6 +37,8 @@ def debian(list_file: str) -> Step:
     return Step("debian packages", ["sh", "tests/install-packages", list_file])
 
 
+AXE = Step("axe aside", ["sh", "tests/page/fetch", ".venv/aside/page"])
+
 # A file of tests is one process's; each starts the database servers that its tests need.
 # In the order of names the long ones, which have few tests, are not left to the end.
 SHARED = ["--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile", "--no-loadscope-reorder"]
@@ -60,11 +62,11 @@ def plan(what: str, arguments: list[str], result: Path) -> list[Step]:
             return [debian("tests/packages-interop.txt"), fetch, tests]
         case "test" if arguments:
             tests = Step("pytest", tool(*pytest, *SHARED, "--ignore=tests/interop", *arguments))
-            return [debian("tests/packages.txt"), *LINT, tests]
+            return [debian("tests/packages.txt"), *LINT, AXE, tests]
         case "test":
             # Coverage fails it too when the pure parts are not covered whole.
             tests = Step("pytest", tool(*pytest, *SHARED, "--cov", "--ignore=tests/interop"))
-            return [debian("tests/packages.txt"), *LINT, tests]
+            return [debian("tests/packages.txt"), *LINT, AXE, tests]
         case _:
             raise SystemExit(__doc__)
 

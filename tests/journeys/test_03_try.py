@@ -5,7 +5,9 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -123,3 +125,28 @@ def test_knock_at_nobody_is_a_no(trial: Running, tmp_path: Path) -> None:
     foreign = restante("knock", "someone@example.com", folder=tmp_path)
     assert foreign.returncode == 1
     assert "S: 550 5.7.1 " in foreign.stdout
+
+
+def test_the_link_of_the_card_signs_in_once(trial: Running) -> None:
+    link = urlsplit(trial.line(r"web       (http://\S+)")[1])
+    assert link.hostname
+    connection = HTTPConnection(link.hostname, link.port or 80, timeout=60)
+
+    def ask(method: str, path: str, body: str = "", **fields: str) -> tuple[int, str, str]:
+        form = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
+        connection.request(method, path, body or None, fields | form)
+        answer = connection.getresponse()
+        cookie = answer.headers.get("Set-Cookie", "").partition(";")[0]
+        return answer.status, answer.read().decode(), cookie
+
+    status, page, cookie = ask("GET", link.path)
+    assert status == 200
+    [token] = re.findall('name="csrf_token" value="([0-9a-f]{64})"', page)
+    assert ask("GET", "/start/0000-0000-0000")[0] == 404
+    body = f"csrf_token={token}"
+    status, _, session = ask("POST", link.path, body, Cookie=cookie)
+    assert status == 303
+    assert "Welcome to Restante" in ask("GET", "/", Cookie=session)[1]
+    assert ask("GET", link.path)[0] == 404
+    assert ask("POST", link.path, body, Cookie=cookie)[0] == 404
+    connection.close()

@@ -18,7 +18,7 @@ import structlog
 import uvloop
 
 from api.app import ApiServer
-from api.call import ApiParts, Facts, Setting, Site
+from api.call import ApiParts, Facts, Sample, Setting, Site
 from auth.login import Login
 from auth.passwords import Passwords
 from auth.second_factor import SecondFactor
@@ -80,6 +80,9 @@ class House:
 
     async def gauges(self) -> Gauges:
         return {QUEUE: {"": 3}, CONNECTIONS: {"smtp": 1, "http": 2}}
+
+    def history(self) -> list[Sample]:
+        return [Sample(now(), kept=2, stored_octets=1000, connections=3)]
 
 
 class Api:

@@ -260,7 +260,7 @@ async def mail(seen: Seen, ann: aiohttp.ClientSession) -> None:
     uid = await api.deliver(ATTACHED)
     email = f"/api/emails/{uid}"
     await ask(ann, "GET /api/emails")
-    parts = ("", "/headers", "/attachments", "/raw", "/attachments/1")
+    parts = ("", "/headers", "/attachments", "/raw", "/body", "/attachments/1")
     rows = {f"{email}{part}": f"/api/emails/{{id}}{part}".replace("/1", "/{n}") for part in parts}
     for place, path in rows.items():
         await ask(ann, f"GET {path}", place)

@@ -56,7 +56,8 @@ def test_only_known_slugs_can_be_raised() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/api", "/api/nothing", "/api/emails/", "/api/emails/x/y", "//api/emails", "/%00"]
+    "path",
+    ["/nothing", "/api", "/api/nothing", "/api/emails/", "/api/emails/x/y", "//api/emails", "/%00"],
 )
 async def test_an_unknown_path_is_404(api: Api, path: str) -> None:
     answer = await api.exchange(

@@ -9,6 +9,7 @@ from auth.scopes import Scope
 
 NOBODY_SIGNS_IN = {
     *("/healthz", "/api/", "/login", "/api/docs", "/api/openapi.json", "/problems/{slug}"),
+    *("/setup", "/register", "/recover", "/start/{code}", "/static/{version}/{name}"),
     *("/api/auth/login", "/api/auth/register", "/api/auth/refresh", "/api/auth/recover"),
 }
 
@@ -35,11 +36,15 @@ def test_mail_needs_a_scope_of_mail(route: typing.Any) -> None:
 # Who may ask for what, as it was designed: a scope, or one of the rules.
 RULES = {
     "none": """
-        GET /login, POST /login, GET /healthz, GET /api/, GET /api/openapi.json, GET /api/docs,
+        GET /login, POST /login, GET /setup, POST /setup, GET /register, POST /register,
+        GET /recover, POST /recover, GET /start/{code}, POST /start/{code},
+        GET /static/{version}/{name}, GET /healthz, GET /api/, GET /api/openapi.json, GET /api/docs,
         GET /problems/{slug}, POST /api/auth/login, POST /api/auth/register,
         POST /api/auth/refresh, POST /api/auth/recover""",
     "optional": "GET /readyz",
-    "any": "GET /api/me, GET /api/me/client-config, GET /api/limits, GET /api/domains",
+    "any": """
+        GET /api/me, GET /api/me/client-config, GET /api/limits, GET /api/domains, GET /help,
+        GET /menu""",
     "session": """
         POST /logout, POST /api/auth/logout, POST /api/auth/recovery-codes, POST /api/auth/totp,
         PUT /api/auth/totp""",
@@ -52,21 +57,25 @@ RULES = {
         POST /api/email-receive/configure, GET /api/collectors, POST /api/collectors,
         POST /api/collectors/discover, GET /api/collectors/{id}, PUT /api/collectors/{id},
         DELETE /api/collectors/{id}, POST /api/collectors/{id}/run,
-        POST /api/collectors/{id}/test, GET /api/jobs/{id}, DELETE /api/jobs/{id}""",
+        POST /api/collectors/{id}/test, GET /api/jobs/{id}, DELETE /api/jobs/{id},
+        GET /password, POST /password, GET /addresses,
+        POST /addresses, GET /connect, POST /connect, GET /security, POST /security""",
     "mail:read": """
         GET /api/emails, GET /api/emails/{id}, GET /api/emails/{id}/raw,
         GET /api/emails/{id}/headers, GET /api/emails/{id}/attachments,
-        GET /api/emails/{id}/attachments/{n}""",
-    "mail:write": "PUT /api/emails/{id}, DELETE /api/emails/{id}",
+        GET /api/emails/{id}/attachments/{n}, GET /api/emails/{id}/body, GET /, GET /m/{id},
+        GET /live""",
+    "mail:write": "POST /m, PUT /api/emails/{id}, DELETE /api/emails/{id}",
     "metrics": "GET /metrics",
     "admin:read": """
         GET /api/users, GET /api/users/{id}, GET /api/domains/{name}, GET /api/server,
-        GET /api/config""",
+        GET /api/config, GET /admin/users, GET /admin/domains, GET /admin/server""",
     "admin:write": """
         POST /api/users, PUT /api/users/{id}, DELETE /api/users/{id},
         POST /api/users/{id}/password, POST /api/domains, PUT /api/domains/{name},
         DELETE /api/domains/{name}, GET /api/invites, POST /api/invites, DELETE /api/invites/{id},
-        DELETE /api/limits""",
+        DELETE /api/limits, POST /admin/users, POST /admin/domains, GET /admin/invites,
+        POST /admin/invites""",
 }
 
 

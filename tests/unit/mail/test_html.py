@@ -39,7 +39,7 @@ from mail.mime import LimitReached
     ],
 )  # fmt: skip
 def test_only_what_is_harmless_stays(markup: str, safe: str) -> None:
-    assert html.clean(markup) == safe
+    assert html.clean(markup).html == safe
 
 
 @pytest.mark.parametrize(
@@ -56,14 +56,14 @@ def test_only_what_is_harmless_stays(markup: str, safe: str) -> None:
     ],
 )
 def test_a_link_leads_out_or_nowhere(target: str) -> None:
-    assert "href" not in html.clean(f'<a href="{target}">x</a>')
+    assert "href" not in html.clean(f'<a href="{target}">x</a>').html
 
 
 @pytest.mark.parametrize(
     "target", ["https://x.example/", "HTTP://x.example/", "mailto:a@x.org", "tel:+1"]
 )
 def test_a_link_tells_nobody_where_it_was(target: str) -> None:
-    found = html.clean(f'<a href="{target}" rel=opener target=_top>x</a>')
+    found = html.clean(f'<a href="{target}" rel=opener target=_top>x</a>').html
     assert f'href="{target}"' in found
     assert 'rel="noopener noreferrer"' in found
     assert 'target="_blank"' in found
@@ -157,7 +157,7 @@ ALLOWED = re.compile(r'<(/?)([a-z0-9]+)((?: [a-z]+="[^"<>]*")*)>', re.ASCII)
 @given(st.lists(PIECES, max_size=25).map("".join))
 def test_whatever_is_put_together_stays_harmless(markup: str) -> None:
     """Every "<" that is left begins a tag of the list with attributes of the list."""
-    found = html.clean(markup)
+    found = html.clean(markup).html
     rest = ALLOWED.sub("", found)
     assert "<" not in rest
     for _, tag, attributes in ALLOWED.findall(found):
@@ -165,4 +165,24 @@ def test_whatever_is_put_together_stays_harmless(markup: str) -> None:
         for name in re.findall(r' ([a-z]+)="', attributes):
             assert not name.startswith("on")
         assert "javascript" not in attributes
-    assert html.clean(found) == found  # parsed once more, it is the same
+    assert html.clean(found).html == found  # parsed once more, it is the same
+
+
+def test_pictures_that_came_along_are_shown_and_no_others() -> None:
+    markup = "<img src=cid:a@b><img src=CID:a@b><img src=cid:other><img src=cid:>"
+    url = "data:image/png;base64,AAAA"
+    shown = f'<img src="{url}">'
+    assert html.clean(markup, {"a@b": url}).html == f"{shown}{shown}<img><img>"
+    assert html.clean(markup, {}).html == "<img>" * 4
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_pictures_elsewhere_stay_when_they_are_asked_for(remote: bool) -> None:  # noqa: FBT001
+    markup = (
+        "<img src=https://x.example/a><img src=http://x.example/b><img src=//x.example/c>"
+        "<table background=https://x.example/d><tr><td>t</td></tr></table>"
+    )
+    found = html.clean(markup, remote=remote)
+    assert found.elsewhere
+    assert found.html.count("x.example") == (1 if remote else 0)
+    assert not html.clean("<a href=https://x.example/>x</a><img src=cid:a>").elsewhere

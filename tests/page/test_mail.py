@@ -1,0 +1,245 @@
+"""Reading and sorting mail in a browser: with a pointer, by keys alone, without script."""
+
+import re
+from datetime import UTC, datetime
+from itertools import count
+
+import pytest
+from playwright.sync_api import Browser, Page, Request, expect
+
+from tests.kit import Live
+from tests.page.driving import context_of, page_of, sign_in
+from tests.page.sample import Letter, send
+
+_NUMBERS = count(1)
+DEFAULT_LIMIT = 1000  # limits.page
+
+
+@pytest.fixture
+def letter(live: Live) -> str:
+    """A message of the test's own; its subject."""
+    subject = f"Letter {next(_NUMBERS)}."
+    live.run(
+        send(live, Letter("Ada", "ada@analytical.example", subject, "Words."), datetime.now(UTC))
+    )
+    return subject
+
+
+def rows(page: Page) -> list[str]:
+    return page.locator(".row .subject").all_text_contents()
+
+
+def row(page: Page, subject: str):  # type: ignore[no-untyped-def]
+    return page.locator(".row", has_text=subject)
+
+
+def test_a_message_is_opened_beside_its_list_and_is_read_then(letter: str, page: Page) -> None:
+    unread = row(page, letter)
+    expect(unread).to_have_class(re.compile("unread"))
+    unread.get_by_role("link").click()
+    expect(page.get_by_role("heading", name=letter)).to_be_visible()
+    expect(page.get_by_role("region", name="The message")).to_have_text("Words.")
+    expect(row(page, letter)).not_to_have_class(re.compile("unread"))
+    page.reload()
+    expect(row(page, letter)).not_to_have_class(re.compile("unread"))
+    page.go_back()
+    expect(page.get_by_role("heading", name="Inbox")).to_be_visible()
+    expect(page.locator("#message")).to_have_count(0)
+
+
+def test_archived_by_a_click_and_undone(letter: str, page: Page) -> None:
+    row(page, letter).get_by_role("link").click()
+    page.get_by_role("button", name="Archive", exact=True).click()
+    expect(page.locator("#toast")).to_contain_text("Archived 1 message.")
+    expect(row(page, letter)).to_have_count(0)
+    page.get_by_role("button", name="Undo", exact=True).click()
+    expect(row(page, letter)).to_have_count(1)
+
+
+def test_to_the_trash_and_restored_from_there(letter: str, page: Page) -> None:
+    row(page, letter).get_by_role("link").click()
+    page.get_by_role("button", name="Trash", exact=True).click()
+    expect(row(page, letter)).to_have_count(0)
+    page.get_by_role("link", name="Trash", exact=True).click()
+    row(page, letter).get_by_role("link").click()
+    page.get_by_role("button", name="Restore", exact=True).first.click()
+    expect(row(page, letter)).to_have_count(0)
+    page.get_by_role("link", name="Inbox").first.click()
+    expect(row(page, letter)).to_have_count(1)
+
+
+def test_final_deletion_asks_first(letter: str, page: Page) -> None:
+    row(page, letter).get_by_role("link").click()
+    page.get_by_role("button", name="Trash", exact=True).click()
+    page.get_by_role("link", name="Trash", exact=True).click()
+    row(page, letter).get_by_role("link").click()
+    page.locator("summary", has_text="Delete").click()
+    page.get_by_role("button", name="Delete for good").click()
+    expect(page.get_by_text("Deleted 1 message for good.").first).to_be_visible()
+    expect(row(page, letter)).to_have_count(0)
+
+
+def test_stars_stay(letter: str, page: Page) -> None:
+    star = row(page, letter).get_by_role("button")
+    star.click()
+    expect(row(page, letter).get_by_role("button")).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("link", name="Starred").click()
+    expect(row(page, letter)).to_have_count(1)
+
+
+def test_several_at_once(letter: str, page: Page) -> None:
+    for subject in (letter, "Order 20418"):
+        row(page, subject).hover()
+        row(page, subject).get_by_role("checkbox").check()
+    expect(page.get_by_text("2 selected")).to_be_visible()
+    page.locator("#bulk").get_by_role("button", name="Archive", exact=True).click()
+    expect(page.get_by_text("Archived 2 messages.").first).to_be_visible()
+    page.get_by_role("button", name="Undo", exact=True).click()
+    expect(row(page, "Order 20418")).to_have_count(1)
+
+
+def test_search_and_what_helps_when_nothing_is_found(page: Page) -> None:
+    search = page.get_by_role("searchbox", name="Search mail")
+    search.fill("from:ada notes")
+    search.press("Enter")
+    expect(page.get_by_role("heading", name="Search: from:ada notes")).to_be_visible()
+    assert [text for text in rows(page) if "Notes for the sketch" in text] == rows(page)
+    search.fill("from:ada zeppelin")
+    search.press("Enter")
+    page.get_by_role("link", name="from:ada", exact=True).click()
+    expect(page.get_by_role("heading", name="Search: from:ada")).to_be_visible()
+    page.goto('/?q="unfinished')
+    expect(page.get_by_role("alert")).to_be_visible()
+
+
+def test_mail_shows_up_by_itself(page: Page, live: Live) -> None:
+    fresh = Letter("Ada", "ada@analytical.example", "Just come in", "Now.")
+    live.run(send(live, fresh, datetime.now(UTC)))
+    expect(row(page, "Just come in")).to_have_count(1)
+
+
+def test_by_keys_alone(letter: str, page: Page) -> None:
+    def press(*keys: str) -> None:
+        for key in keys:
+            page.keyboard.press(key)
+
+    press("j")
+    expect(row(page, letter).get_by_role("link")).to_be_focused()
+    press("j", "k", "s")
+    expect(row(page, letter).get_by_role("button")).to_have_attribute("aria-pressed", "true")
+    page.locator(".open:focus, .star:focus").wait_for()
+    press("Enter") if page.locator(".open:focus").count() else press("j", "k", "Enter")
+    expect(page.get_by_role("heading", name=letter)).to_be_visible()
+    press("e")
+    expect(row(page, letter)).to_have_count(0)
+    press("z")
+    expect(row(page, letter)).to_have_count(1)
+    press("/")
+    expect(page.get_by_role("searchbox", name="Search mail")).to_be_focused()
+    page.keyboard.type("jke")  # a field takes them as they are
+    expect(page.get_by_role("searchbox", name="Search mail")).to_have_value("jke")
+    page.keyboard.press("Tab")
+    press("g", "a")
+    expect(page.get_by_role("heading", name="Addresses")).to_be_visible()
+    press("?")
+    page.get_by_label("Use keys in this browser").uncheck()
+    press("g", "i")
+    expect(page.get_by_role("heading", name="Help")).to_be_visible()
+
+
+def test_without_script(browser: Browser, base: str, letter: str) -> None:
+    with page_of(browser, base, java_script_enabled=False) as page:
+        sign_in(page, base)
+        page.get_by_role("searchbox", name="Search mail").fill(f'"{letter}"')
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_contain_text("Search:")
+        page.goto("/")
+        row(page, letter).get_by_role("link").click()
+        expect(page.get_by_role("region", name="The message")).to_have_text("Words.")
+        page.get_by_role("button", name="Mark read", exact=True).click()
+        expect(page.get_by_role("button", name="Mark unread")).to_be_visible()
+        page.get_by_role("button", name="Star", exact=True).click()
+        expect(page.get_by_role("button", name="Unstar")).to_be_visible()
+        page.get_by_role("button", name="Archive", exact=True).click()
+        page.get_by_role("button", name="Undo", exact=True).click()
+        row(page, letter).get_by_role("link").click()
+        page.get_by_role("button", name="Trash", exact=True).click()
+        expect(row(page, letter)).to_have_count(0)
+        page.locator("#side").get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_on_a_phone(browser: Browser, base: str, letter: str) -> None:
+    with page_of(browser, base, size="phone", scheme="dark") as page:
+        sign_in(page, base)
+        row(page, letter).get_by_role("link").tap()
+        expect(page.get_by_role("heading", name=letter)).to_be_visible()
+        expect(page.get_by_role("heading", name="Inbox")).to_be_hidden()
+        page.get_by_role("link", name="Back", exact=True).tap()
+        expect(page.get_by_role("heading", name="Inbox")).to_be_visible()
+        page.get_by_role("link", name="More", exact=True).tap()
+        page.get_by_role("main").get_by_role("link", name="Archive", exact=True).tap()
+        expect(page.get_by_role("heading", name="Archive", exact=True)).to_be_visible()
+
+
+def test_a_lost_connection_is_told_and_what_was_to_do_is_done_later(
+    letter: str, page: Page
+) -> None:
+    page.context.set_offline(True)
+    row(page, letter).get_by_role("button").click()
+    expect(page.get_by_text(re.compile("Not connected. Last update .* 1 to do"))).to_be_visible()
+    page.context.set_offline(False)
+    page.evaluate("dispatchEvent(new Event('online'))")
+    expect(row(page, letter).get_by_role("button")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#bar")).to_be_hidden()
+
+
+def test_html_has_its_pictures_and_fetches_none(page: Page) -> None:
+    row(page, "The Harbour Letter").get_by_role("link").click()
+    frame = page.frame_locator("iframe")
+    expect(frame.get_by_role("heading", name="The Harbour Letter")).to_be_visible()
+    assert frame.get_by_alt_text("The bay in the morning").get_attribute("src", timeout=5000)
+    width = frame.get_by_alt_text("The bay in the morning").evaluate("(it) => it.naturalWidth")
+    assert width == 480
+    expect(page.get_by_role("link", name="Show once")).to_be_visible()
+    page.get_by_role("link", name="Text", exact=True).click()
+    expect(page.get_by_role("region", name="The message")).to_contain_text("Good morning.")
+    page.get_by_role("link", name="Headers").click()
+    expect(page.get_by_role("region", name="Headers")).to_contain_text("Message-ID")
+    page.get_by_role("link", name="Source").click()
+    expect(page.get_by_role("region", name="Source")).to_contain_text("Received: from")
+
+
+def test_pictures_elsewhere_are_loaded_when_they_are_asked_for(browser: Browser, base: str) -> None:
+    asked: list[Request] = []
+    context = context_of(browser)
+    context.on("request", lambda each: asked.append(each) if each.url[:5] == "https" else None)
+    page = context.new_page()
+    sign_in(page, base)
+    row(page, "The Harbour Letter").get_by_role("link").click()
+    expect(page.frame_locator("iframe").get_by_role("heading").first).to_be_visible()
+    assert asked == []
+    with context.expect_event("requestfailed"):
+        page.get_by_role("link", name="Show once").click()
+    expect(page.get_by_text("Pictures are loaded from other servers this once.")).to_be_visible()
+    assert [each.url for each in asked] == ["https://track.example/pixel.png"]
+    assert not asked[0].headers.get("referer")
+    context.close()
+
+
+def test_reading_150_messages_in_15_minutes_stays_in_the_limit(page: Page) -> None:
+    """What some of them cost, and what the page asks for by itself in that time."""
+    subjects = rows(page)[:6]
+    before = left(page)
+    for subject in subjects:
+        row(page, subject).get_by_role("link").click()
+        expect(page.get_by_role("heading", level=1, name=subject, exact=True)).to_be_visible()
+        page.wait_for_load_state("networkidle")
+    asked = before - left(page)
+    polls = 15 * 60 // 10
+    assert asked / len(subjects) * 150 + polls < DEFAULT_LIMIT
+
+
+def left(page: Page) -> int:
+    items = page.evaluate("fetch('/api/limits').then((answer) => answer.json())")["items"]
+    return int(next(each["left"] for each in items if each["class"] == "page"))
