@@ -83,7 +83,7 @@ async def test_no_stretch_of_the_window_has_more_than_the_limit(pauses: list[flo
             let_in.append(clock.now)
         else:
             # No sooner than told, and a second late at most.
-            free_s = inside[-3] + WINDOW_S - clock.now
+            free_s = let_in[-3] + WINDOW_S - clock.now
             assert free_s <= taken.wait_s <= free_s + 2
 
 
