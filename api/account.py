@@ -56,7 +56,7 @@ async def _me(call: Call[Any, Any]) -> models.Me:
     user = detail(await store.profiles.get(account.id))
     told: dict[str, Any] = {}
     if call.who.addresses is None:
-        told["unread"] = await store.messages.unread(account.maildrop_id)
+        told["unread"], told["held"] = await store.messages.waiting(account.maildrop_id)
     return models.Me(
         **user.model_dump(),
         **told,

@@ -153,6 +153,7 @@ class Me(UserDetail):
     scopes: list[str]
     addresses: list[str]
     unread: int = 0  # not told to a token that sees the mail of some addresses only
+    held: int = 0  # nor this
 
 
 class Renewed(Answer):

@@ -200,5 +200,5 @@ async def live(call: Call[LiveQuery, None]) -> Reply:
     store, maildrop_id = call.parts.store, call.account.maildrop_id
     told = {"version": await store.maildrops.modseq(maildrop_id)}
     if told["version"] != call.query.version:
-        told["unread"] = await store.messages.unread(maildrop_id)
+        told["unread"], _ = await store.messages.waiting(maildrop_id)
     return Reply(json.dumps(told).encode())

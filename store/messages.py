@@ -187,9 +187,9 @@ class Messages:
         """How many messages, counted per maildrop, arrived since then."""
         return await self._database.read(partial(_kept_since, moment))
 
-    async def unread(self, maildrop_id: int) -> int:
-        """How many there are in the inbox."""
-        return await self._database.read(partial(_unread, maildrop_id))
+    async def waiting(self, maildrop_id: int) -> tuple[int, int]:
+        """How many in the inbox are unread, and how many are held."""
+        return await self._database.read(partial(_waiting, maildrop_id))
 
     def close(self) -> None:
         self._packers.shutdown()
@@ -308,14 +308,12 @@ def _unpacked(frame: bytes | None, uid: UniqueId, n: int, left: int) -> bytes:
     return unpack(frame, min(left, CHUNK_OCTETS))
 
 
-def _unread(maildrop_id: int, connection: Connection) -> int:
+def _waiting(maildrop_id: int, connection: Connection) -> tuple[int, int]:
     message = schema.message.c
-    found = select(func.count()).where(
-        message.maildrop_id == maildrop_id,
-        message.folder == Folder.INBOX,
-        message.flags.bitwise_and(UNREAD) != 0,
-    )
-    return connection.execute(found).scalar_one()
+    count = select(func.count()).where(message.maildrop_id == maildrop_id)
+    unread = count.where(message.folder == Folder.INBOX, message.flags.bitwise_and(UNREAD) != 0)
+    held = count.where(message.folder == Folder.HELD)
+    return connection.execute(unread).scalar_one(), connection.execute(held).scalar_one()
 
 
 def _kept_since(since: datetime, connection: Connection) -> int:

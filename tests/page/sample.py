@@ -2,6 +2,7 @@
 
 # ruff: noqa: E501 - a letter is read as it was written
 
+import asyncio
 import base64
 import struct
 import zlib
@@ -10,13 +11,17 @@ from datetime import UTC, datetime, timedelta
 from email.headerregistry import Address as Person
 from email.message import EmailMessage
 
+from sqlalchemy import update
+
 from api.call import Sample
 from intake.deliver import Arrival, deliver
 from intake.recipients import resolve
 from mail.address import Address
 from mail.ident import UniqueId
+from store import schema
 from store.changes import Wanted
-from store.records import Folder
+from store.delivery import SUSPECTED
+from store.records import Folder, Proof
 from tests.kit import Live
 
 YOU = "you@example.test"
@@ -63,6 +68,8 @@ class Letter:
     unread: bool = False
     starred: bool = False
     folder: Folder = Folder.INBOX
+    proof: Proof = Proof.UNCHECKED
+    suspected: bool = False
 
     def content(self, at: datetime) -> bytes:
         message = EmailMessage()
@@ -104,12 +111,12 @@ and 19:05, low at 12:50.</td></tr></table>
 LETTERS = (
     Letter("Ines Duarte", "ines@harbour.example", "The Harbour Letter, 24th week",
            "Good morning. The ferries run to the summer timetable from Monday, and the library opens"
-           " its reading garden again.", 0.4, html=NEWSLETTER,
+           " its reading garden again.", 0.4, html=NEWSLETTER, proof=Proof.VERIFIED,
            pictures=(("sea@harbour.example", "bay.png", SEA),), unread=True),
     Letter("Fern Bank", "no-reply@fernbank.example", "Your sign-in code is 482913",
            "Somebody, probably you, signs in from Firefox on Linux.\n\nYour code is 482913. It is"
            " good for ten minutes.\n\nIf it was not you, do nothing.\n", 1.1, "bank@example.test",
-           unread=True),
+           unread=True, proof=Proof.FAILED),
     Letter("Tomás Oliveira", "tomas@oliveira.example", "Photos from the weekend",
            "Here are two of them, the rest when I am home. The one of the field is the view from the"
            " tent at six in the morning!\n\nThe route, if you want to walk it too:\n"
@@ -149,7 +156,7 @@ LETTERS = (
            "In short: nothing becomes dearer, and the app asks less.", 380, "bank@example.test",
            folder=Folder.ARCHIVE),
     Letter("Win A Prize", "winner@lucky.example", "You have won!!", "Click here.", 12,
-           folder=Folder.TRASH),
+           folder=Folder.TRASH, suspected=True),
 )  # fmt: skip
 
 
@@ -177,6 +184,23 @@ async def fill(live: Live, letters: tuple[Letter, ...] = LETTERS) -> None:
         folder = None if letter.folder is Folder.INBOX else letter.folder
         wanted = Wanted(unread=letter.unread, starred=letter.starred, folder=folder)
         await live.store.messages.change(drop, uid, wanted)
+        if letter.proof or letter.suspected:
+            await asyncio.to_thread(_judged, live, letter, uid)
+
+
+def _judged(live: Live, letter: Letter, uid: UniqueId) -> None:
+    """As if it had been checked, which no name server here could do."""
+    message = schema.message.c
+    with live.store._database.writer.begin() as connection:  # noqa: SLF001 - nobody may change it
+        connection.execute(
+            update(schema.message)
+            .where(message.uid == uid.octets)
+            .values(
+                proof=letter.proof.value,
+                author_domain=letter.address.partition("@")[2],
+                traits=message.traits.bitwise_or(SUSPECTED if letter.suspected else 0),
+            )
+        )
 
 
 def yesterday(now: datetime) -> list[Sample]:

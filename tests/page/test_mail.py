@@ -47,6 +47,20 @@ def test_a_message_is_opened_beside_its_list_and_is_read_then(letter: str, page:
     expect(page.locator("#message")).to_have_count(0)
 
 
+def test_who_sent_it_is_told_where_it_was_checked(page: Page) -> None:
+    message = page.locator("#message")
+    row(page, "The Harbour Letter").get_by_role("link").click()
+    expect(message.get_by_text("verified", exact=True)).to_be_visible()
+    row(page, "Your sign-in code").get_by_role("link").click()
+    expect(message.get_by_text("Nothing shows that this is from fernbank.example")).to_be_visible()
+    row(page, "Sunday lunch?").get_by_role("link").click()
+    expect(page.get_by_role("heading", name="Sunday lunch?")).to_be_visible()
+    expect(message.get_by_text("verified", exact=True)).to_have_count(0)
+    page.goto("/?folder=trash")
+    row(page, "You have won!!").get_by_role("link").click()
+    expect(message.get_by_text("This may be spam.")).to_be_visible()
+
+
 def test_archived_by_a_click_and_undone(letter: str, page: Page) -> None:
     row(page, letter).get_by_role("link").click()
     page.get_by_role("button", name="Archive", exact=True).click()
