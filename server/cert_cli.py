@@ -23,10 +23,10 @@ CERT = typer.Typer(
 @command(CERT, "show", "restante cert show", "restante cert show --json")
 def cert_show(terminal: Terminal) -> None:
     """Its names, how long it lasts, and the fingerprint that mail apps show."""
-    from server import compose
+    from server import parts
 
     config = terminal.config()
-    cert_file, _ = compose.certificate_pair(config)
+    cert_file, _ = parts.certificate_pair(config)
     if not cert_file.exists():
         raise Trouble(
             "There is no certificate yet.",
@@ -34,14 +34,14 @@ def cert_show(terminal: Terminal) -> None:
             "restante serve makes one, and restante cert new too.",
             exit_code=1,
         )
-    _show(terminal, compose.load_certificate(config))
+    _show(terminal, parts.load_certificate(config))
 
 
 @command(CERT, "new", "restante cert new", "restante cert new --json")
 def cert_new(terminal: Terminal) -> None:
     """A new one, made here; mail apps must accept it anew. A running server takes it at once."""
     from net.tls import make_self_signed
-    from server import compose, control, folder
+    from server import control, folder, parts
 
     config = terminal.config()
     if config.tls.mode != "self-signed":
@@ -52,16 +52,16 @@ def cert_new(terminal: Terminal) -> None:
             exit_code=4,
         )
     folder.prepare(config.server.data_dir)
-    pair = compose.certificate_pair(config)
+    pair = parts.certificate_pair(config)
     cert_file, key_file = (path.with_name(f"{path.name}.new") for path in pair)
     for left in (cert_file, key_file):  # of a run that was cut off
         left.unlink(missing_ok=True)
-    make_self_signed(cert_file, key_file, hostname=config.server.hostname, now=compose.utc_now())
+    make_self_signed(cert_file, key_file, hostname=config.server.hostname, now=parts.utc_now())
     cert_file.replace(pair[0])
     key_file.replace(pair[1])
     with suppress(control.NotRunning):
         control.ask(config.server.data_dir, "reload", {})
-    _show(terminal, compose.load_certificate(config))
+    _show(terminal, parts.load_certificate(config))
 
 
 def _show(terminal: Terminal, certificate: Certificate) -> None:

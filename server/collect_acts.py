@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Unpack
 
+from auth.tokens import load_key
+from auth.vault import Vault
+from collector.dial import Dialer, ports_of
+from collector.fetch import Tools
 from collector.service import Collecting
+from intake.spool import Spool
 from mail.errors import BadName, NotFound
 from mail.ident import row_id_text
+from net.limits import OctetBudget
 from server.admin import Act, Answer
+from server.config import Config
+from server.parts import MIB, floor_octets, utc_now
 from server.progress import Progress, Stopped
 from store.records import Account, Collector, CollectorOwner, CollectorWish, Job
 from store.store import Store
@@ -188,3 +197,51 @@ async def _told(desk: Desk, account: Account, job: Job) -> Answer:
         for key, harvest in job.harvests.items()
     ]
     return {"job": row_id_text(job.id), "state": job.state.name.lower(), "collectors": rows}
+
+
+async def act_here(
+    config: Config, store: Store, act: str, arguments: Mapping[str, object]
+) -> Answer:
+    """While no server runs."""
+    waiting = spool(config)
+    try:
+        tools = collector_tools(config, store, waiting)
+        desk = Desk(store, Collecting(tools, every_s=config.collector.every_s))
+        return await ACTS[act](desk, **arguments)
+    finally:
+        waiting.close()
+
+
+def spool(config: Config) -> Spool:
+    """Where messages wait for their end, however they come."""
+    return Spool(
+        OctetBudget(config.limits.memory_mib * MIB // config.server.workers),
+        config.server.data_dir,
+        # Less than the store's: what waits here does not make it refuse what it would take, which
+        # is for it to say.
+        floor=floor_octets(config) // 2,
+    )
+
+
+def vault(config: Config) -> Vault:
+    """Without this file no sealed secret can be read any more. It is in no backup."""
+    return Vault(load_key(config.server.data_dir / "vault.key"))
+
+
+def collector_tools(config: Config, store: Store, waiting: Spool) -> Tools:
+    """For a process that serves, or for a command while none does."""
+    wanted = (*config.smtp.listen, *config.pop3.listen, *config.pop3.stls_listen)
+    return Tools(
+        store=store,
+        dialer=Dialer(
+            tls=ssl.create_default_context(),
+            hostname=config.server.hostname,
+            own_ports=ports_of((*wanted, *config.api.http_listen)),
+            private=config.server.private_targets,
+        ),
+        vault=vault(config),
+        spool=waiting,
+        hostname=config.server.hostname,
+        largest=config.smtp.max_message_mib * MIB,
+        clock=utc_now,
+    )

@@ -173,7 +173,8 @@ async def _run_here(
     from collector.service import Collecting
     from collector.worker import Worker
     from server import collect_acts, folder, logs
-    from server.compose import collector_tools, open_store, spool
+    from server.collect_acts import collector_tools, spool
+    from server.parts import open_store
     from server.progress import Progress, followed
 
     async def tell(done: int, total: int) -> None:

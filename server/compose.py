@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
-import ssl
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, closing
@@ -13,7 +12,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 
 import structlog
 import uvloop
@@ -24,52 +22,45 @@ from auth import codes
 from auth.login import Login
 from auth.passwords import Passwords
 from auth.second_factor import SecondFactor
-from auth.tokens import Tokens, load_key, load_keys
-from auth.vault import Vault
+from auth.tokens import Tokens, load_keys
 from collector.dial import Dialer, ports_of
-from collector.fetch import Tools
 from collector.service import Collecting
 from collector.worker import Worker
 from intake.admission import Checks, Policy
 from intake.deliver import deliver
 from intake.recipients import resolve
 from intake.screen import Filters, Screen
-from intake.spool import Spool
 from intake.summaries import Summaries
 from intake.verify import Verifier
 from net.accept import Tls
-from net.limits import OctetBudget
 from net.resolve import NoAnswer, Resolver
-from net.tls import BadCertificate, Certificate, make_self_signed
+from net.tls import BadCertificate
 from pop3d.connection import ALPN
 from pop3d.server import Pop3Server
 from server import admin, collect_acts, limit_acts, transfer
+from server.collect_acts import collector_tools, spool
 from server.config import Config
 from server.config_forms import mask
 from server.control import Control, bound
 from server.counters import shared_rates
 from server.history import History
 from server.house import House
+from server.parts import (
+    MIB,
+    app_password_key,
+    load_certificate,
+    open_store,
+    utc_now,
+)
 from server.share import Share, shared, shown
-from server.trouble import Trouble, url_in
 from smtpin.handler import Handler, Intake
 from smtpin.limits import Limits, Shared, misses_allowance, octets_allowance
 from smtpin.server import SmtpServer
-from store.database import StoreInUse
-from store.engines import StoreUnfit
-from store.records import Folder, StoreSettings
-from store.store import Store
 
-MIB = 1024 * 1024
-ON_DELETE = {"trash": Folder.TRASH, "archive": Folder.ARCHIVE, "purge": Folder.PURGED}
 POP3_DRAIN_S = 30
 API_DRAIN_S = 5
 HTTP_ALPN = ("http/1.1",)  # RFC 7301 section 6
 CERTIFICATE_LOOK_S = 30
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class Server:
@@ -358,112 +349,6 @@ async def serve(server: Server, *, told: asyncio.Event, ready: Ready | None) -> 
         await server.stop()
 
 
-def open_store(config: Config) -> Store:
-    """Raises Trouble."""
-    settings = StoreSettings(
-        url=store_url(config),
-        on_delete=ON_DELETE[config.pop3.on_delete],
-        quota_octets=config.store.quota_mib * MIB,
-        trash_days=config.store.trash_days,
-        max_listed=config.pop3.max_listed,
-        backup_dir=config.store.backup_dir,
-        floor_octets=floor_octets(config),
-    )
-    try:
-        return Store(settings, clock=utc_now)
-    except StoreInUse as error:
-        raise Trouble(
-            "The mail store is in use.",
-            f"{error}.",
-            "Use that server, or stop it first.",
-            exit_code=3,
-        ) from error
-    except StoreUnfit as error:
-        raise Trouble(
-            "The mail store cannot keep its promises.",
-            f"{error}.",
-            "Mend that, or set store.url to another place.",
-            exit_code=3,
-        ) from error
-
-
 def screen_filters(config: Config) -> Filters:
     smtp = config.smtp
     return Filters(lists=smtp.dnsbl, rspamd=smtp.rspamd, clamd=smtp.clamd)
-
-
-def app_password_key(config: Config) -> bytes:
-    """Without this file no app password is known any more."""
-    return load_key(config.server.data_dir / "credential.key")
-
-
-def spool(config: Config) -> Spool:
-    """Where messages wait for their end, however they come."""
-    return Spool(
-        OctetBudget(config.limits.memory_mib * MIB // config.server.workers),
-        config.server.data_dir,
-        # Less than the store's: what waits here does not make it refuse what it would take, which
-        # is for it to say.
-        floor=floor_octets(config) // 2,
-    )
-
-
-def vault(config: Config) -> Vault:
-    """Without this file no sealed secret can be read any more. It is in no backup."""
-    return Vault(load_key(config.server.data_dir / "vault.key"))
-
-
-def collector_tools(config: Config, store: Store, waiting: Spool) -> Tools:
-    """For a process that serves, or for a command while none does."""
-    wanted = (*config.smtp.listen, *config.pop3.listen, *config.pop3.stls_listen)
-    return Tools(
-        store=store,
-        dialer=Dialer(
-            tls=ssl.create_default_context(),
-            hostname=config.server.hostname,
-            own_ports=ports_of((*wanted, *config.api.http_listen)),
-            private=config.server.private_targets,
-        ),
-        vault=vault(config),
-        spool=waiting,
-        hostname=config.server.hostname,
-        largest=config.smtp.max_message_mib * MIB,
-        clock=utc_now,
-    )
-
-
-def floor_octets(config: Config) -> int:
-    """Free space that mail leaves on the disk: three messages of the largest size must fit."""
-    return MIB * max(config.store.min_free_mib, 3 * config.smtp.max_message_mib)
-
-
-def store_url(config: Config) -> str:
-    """Of the file that is named for it, or as configured. Raises Trouble."""
-    file = config.store.url_file
-    return config.store.url if file is None else url_in(file, "store.url_file")
-
-
-def certificate_pair(config: Config) -> tuple[Path, Path]:
-    """Where the certificate and its key are, or will be made."""
-    if config.tls.mode == "files":
-        assert config.tls.cert_file is not None  # the configuration demands both
-        assert config.tls.key_file is not None
-        return config.tls.cert_file, config.tls.key_file
-    tls = config.server.data_dir / "tls"
-    return tls / "self-signed.crt", tls / "self-signed.key"
-
-
-def load_certificate(config: Config) -> Certificate:
-    """Raises Trouble."""
-    pair = certificate_pair(config)
-    if config.tls.mode == "self-signed":
-        make_self_signed(*pair, hostname=config.server.hostname, now=utc_now())
-    try:
-        return Certificate(*pair, clock=utc_now)
-    except BadCertificate as error:
-        raise Trouble(
-            "The certificate cannot be used.",
-            f"{error}.",
-            "Put a pair in place that belongs together and is in date.",
-            exit_code=3,
-        ) from error

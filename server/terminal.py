@@ -118,23 +118,20 @@ async def _act_here(config: Config, act: str, arguments: Mapping[str, object]) -
     # The parts of a server take most of a second to import; a command that only speaks to one
     # that runs is done by then.
     from auth.passwords import Passwords
-    from collector.service import Collecting
-    from server import admin, collect_acts, folder
-    from server.compose import app_password_key, collector_tools, open_store, spool
+    from server import admin, folder
+    from server.parts import app_password_key, open_store
 
     folder.prepare(config.server.data_dir)
     store = open_store(config)
     passwords = Passwords()
-    waiting = spool(config)
     try:
-        if act in collect_acts.ACTS:
-            tools = collector_tools(config, store, waiting)
-            collecting = Collecting(tools, every_s=config.collector.every_s)
-            return await collect_acts.ACTS[act](collect_acts.Desk(store, collecting), **arguments)
+        if act.startswith("collect "):
+            from server import collect_acts
+
+            return await collect_acts.act_here(config, store, act, arguments)
         desk = admin.Desk(store, passwords, app_password_key(config))
         return await admin.ACTS[act](desk, **arguments)
     finally:
-        waiting.close()
         passwords.close()
         store.close()
 

@@ -313,7 +313,7 @@ def _work(terminal: Terminal, act: str, todo: str, **arguments: object) -> Answe
 
 async def _work_here(config: Config, act: str, arguments: dict[str, Any], told: Told) -> Answer:
     from server import folder, transfer
-    from server.compose import open_store
+    from server.parts import open_store
     from server.progress import Progress, followed
 
     async def tell(done: int, total: int) -> None:
@@ -385,7 +385,7 @@ def _stopped(terminal: Terminal) -> str:
 
 
 def _url(config: Config) -> str:
-    from server.compose import store_url
+    from server.parts import store_url
 
     return store_url(config)
 

@@ -19,16 +19,10 @@ from mail.address import Address, DomainName
 from mail.errors import BadName
 from mail.trace import letter
 from server import admin, control, folder
-from server.compose import (
-    Server,
-    app_password_key,
-    load_certificate,
-    open_store,
-    run,
-    utc_now,
-)
+from server.compose import Server, run
 from server.config import Config, default_text, load
 from server.knock import knock
+from server.parts import app_password_key, load_certificate, open_store, utc_now
 from server.trouble import Trouble
 from store.store import Store
 

@@ -31,8 +31,9 @@ import structlog
 import uvloop
 
 from server.anvil import Book, Line
-from server.compose import Server, serve, store_url, tell_setup_code
+from server.compose import Server, serve, tell_setup_code
 from server.config import Config
+from server.parts import store_url
 from server.share import Share, shared, shown, worker_row
 from server.trouble import Trouble
 

@@ -11,8 +11,9 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import DBAPIError
 
 from store import schema
-from store.database import Database, SchemaStep, revision, steps
+from store.database import Database, revision
 from store.engines import StoreUnfit, backend
+from store.migrating import SchemaStep, steps
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, Table, delete, insert, select, text
 
 from store import schema
-from store.database import UNFINISHED, Database, migrate
+from store.database import UNFINISHED, Database
+from store.migrating import migrate
 
 SLICE = 1000
 FRAMES = 32  # body_chunk has rows of up to 256 KiB

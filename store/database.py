@@ -6,20 +6,12 @@ import asyncio
 import fcntl
 import os
 import secrets
-import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypeVar
 
-from alembic import command
-from alembic.config import Config as AlembicConfig
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, insert, inspect, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from mail.errors import Failure, StorageBusy, StorageFull
@@ -66,7 +58,7 @@ class Database:
             try:
                 self._open(filling=filling)
                 if path:
-                    _sync_folders(path)
+                    sync_folders(path)
             except BaseException:
                 self.writer.dispose()
                 self._readers.dispose()
@@ -115,7 +107,7 @@ class Database:
         if keep:
             keep.hardlink_to(path)
         file.replace(path)
-        _sync_folders(path)
+        sync_folders(path)
         if self._lock:
             self._lock.close()
 
@@ -129,9 +121,14 @@ class Database:
         try:
             with self.writer.begin() as connection:
                 self.backend.check(connection)
-                if self.backend.path:
-                    self.copy = _copy_of_before(self.backend.path, revision(connection))
-                migrate(connection)
+                if revision(connection) != schema.NEWEST:
+                    from store import migrating
+
+                    if self.backend.path:
+                        self.copy = migrating.copy_of_before(
+                            self.backend.path, revision(connection)
+                        )
+                    migrating.migrate(connection)
                 if not filling and is_unfinished(connection):
                     raise StoreUnfit(
                         "a restore or move into it did not come to its end; run that again"
@@ -143,67 +140,12 @@ class Database:
             ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class SchemaStep:
-    revision: str
-    meaning: str
-
-
-def steps() -> list[SchemaStep]:
-    """All steps of the schema, oldest first."""
-    scripts = ScriptDirectory.from_config(_alembic())
-    found = [SchemaStep(each.revision, each.doc) for each in scripts.walk_revisions()]
-    return found[::-1]
-
-
-def migrate(connection: Connection) -> None:
-    """Brings the schema to its newest step. Raises StoreUnfit for one we do not know."""
-    config = _alembic()
-    config.attributes["connection"] = connection
-    newest = ScriptDirectory.from_config(config).get_current_head()
-    found = revision(connection)
-    if found == newest:
-        return
-    try:
-        command.upgrade(config, "head")
-    except CommandError as error:
-        raise StoreUnfit(f"its schema {found} is of another version of Restante") from error
-
-
-def _copy_of_before(path: Path, found: str | None) -> Path | None:
-    """A whole copy that has been read through, if the next act is to change the schema."""
-    known = [step.revision for step in steps()]
-    if found not in known[:-1]:
-        return None
-    copy = path.with_name(f"{path.name}.before-{known[-1]}")
-    part = copy.with_name(copy.name + ".part")
-    part.unlink(missing_ok=True)
-    try:
-        with closing(sqlite3.connect(path)) as store, closing(sqlite3.connect(part)) as target:
-            store.backup(target)
-            [(answer,)] = target.execute("PRAGMA quick_check(1)")
-        if answer != "ok":
-            raise StoreUnfit(f"{path} is damaged: {answer}")
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(copy)
-    except (sqlite3.Error, OSError) as error:
-        raise StoreUnfit(f"{path} cannot be copied: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
-    _sync_folders(path)
-    return copy
-
-
-def _alembic() -> AlembicConfig:
-    config = AlembicConfig()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    return config
-
-
 def revision(connection: Connection) -> str | None:
     """The step that the schema has reached; None while there is none."""
-    return MigrationContext.configure(connection).get_current_revision()
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return found
 
 
 UNFINISHED = "unfinished"  # store_fact: rows are still being brought in from elsewhere
@@ -238,7 +180,7 @@ def take_lock(path: Path) -> IO[bytes]:
     return lock
 
 
-def _sync_folders(path: Path) -> None:
+def sync_folders(path: Path) -> None:
     """The names of new folders reach the disk; SQLite syncs only the one its files are in."""
     for folder in path.parents:
         try:

@@ -24,7 +24,8 @@ from mail.errors import BackupDamaged, MessageDamaged, NotEmpty
 from store import schema
 from store.backup import HEAD, LENGTH, MARK, SAVED, Body, Step, metas, pack_file, prove, sync_file
 from store.copying import FRAMES, SLICE, finish, insert_rows, is_empty, make_empty
-from store.database import Database, is_unfinished, steps
+from store.database import Database, is_unfinished
+from store.migrating import steps
 from store.verify import Report, verify
 from store.writer import Writer
 

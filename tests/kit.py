@@ -23,8 +23,9 @@ from collector.dial import Dialer
 from mail.address import Address, parse_domain
 from net.listen import Endpoint
 from server import admin, logs
-from server.compose import Server, app_password_key
+from server.compose import Server
 from server.config import load
+from server.parts import app_password_key
 from store.store import Store
 
 # poplib refuses lines above 2,048 octets; real mail has them, and must come back as it went in.

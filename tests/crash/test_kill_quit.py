@@ -19,9 +19,9 @@ from auth.passwords import Passwords
 from mail.address import parse_domain
 from net.listen import Endpoint
 from server import admin
-from server.compose import app_password_key, open_store
 from server.config import load
 from server.folder import prepare
+from server.parts import app_password_key, open_store
 from tests.kit import CHEAP, CONFIG, DOMAIN, PASSWORD, body_of, pop3_client, retrieved, stuffed
 from tests.program import running, succeed
 from tests.shapes import message

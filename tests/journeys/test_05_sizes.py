@@ -16,7 +16,7 @@ from intake.deliver import Arrival, deliver
 from intake.recipients import resolve
 from mail.address import Address
 from mail.lines import canonical
-from server.compose import utc_now
+from server.parts import utc_now
 from tests.kit import PASSWORD, Live, body_of, live_server, trusting
 
 ANN = "ann@example.test"

@@ -18,10 +18,11 @@ from mail.address import Address, parse_domain
 from mail.ident import UniqueId
 from store import database as store_database
 from store import schema
-from store.database import revision, steps
+from store.database import revision
 from store.engines import backend
 from store.listing import Selection
 from store.messages import Copy, NewMessage
+from store.migrating import steps
 from store.records import Folder, Message, Role, StoreSettings
 from store.store import Store
 from tests.databases import Database

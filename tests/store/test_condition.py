@@ -11,9 +11,11 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 import store
+from store import schema
 from store.condition import Size, standing, upgrade
-from store.database import StoreInUse, steps
+from store.database import StoreInUse
 from store.engines import StoreUnfit
+from store.migrating import steps
 from tests.store.conftest import PREFIX, Filled, opened
 
 HEADER = b"From: Bob <bob@example.net>\r\nSubject: One\r\n\r\n"
@@ -103,3 +105,7 @@ async def test_sizes(filled: Filled) -> None:
     assert found == Size(2, 3, 3 * each, 2, 2 * len(HEADER), stored, file)
     assert stored > 0
     assert (file is None) == (not filled.url.startswith("sqlite"))
+
+
+def test_the_newest_step_is_the_one_that_the_schema_names() -> None:
+    assert steps()[-1].revision == schema.NEWEST

@@ -150,7 +150,7 @@ def test_the_vault_stands_behind_wall_12_from_the_day_it_exists() -> None:
         "collector.** -> auth.vault",
         "api.collectors -> auth.vault",
         "api.webhooks -> auth.vault",
-        "server.compose -> auth.vault",
+        "server.collect_acts -> auth.vault",
     }
 
 
