@@ -1,18 +1,21 @@
 """Dovecot as the provider that mail is collected from: a folder, a port and users of its own."""
 
+import ipaddress
 import os
 import pwd
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from collector.dial import Dialer
 from net.listen import Endpoint
 from net.tls import make_self_signed
 from tests.waiting import free_port, until
@@ -73,6 +76,16 @@ class Dovecot:
     def certificate(self) -> Path:
         """To be trusted by whoever collects."""
         return self.folder / "tls.crt"
+
+    def dialer(self, found: Dialer) -> Dialer:
+        """One that finds every host here, and trusts it."""
+
+        async def here(_name: str) -> list[str]:
+            return ["127.0.0.1"]
+
+        tls = ssl.create_default_context(cafile=self.certificate)
+        loopback = [ipaddress.ip_network("127.0.0.0/8")]
+        return replace(found, tls=tls, resolve=here, private=loopback)
 
     def put(self, login: str, contents: Sequence[bytes]) -> None:
         """Into a maildrop, as messages that have arrived in this order."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from server.config import KEYS
 from tests.kit import DOMAIN, PASSWORD, Live, live_server
 
 
@@ -71,7 +72,7 @@ def test_readiness_and_what_it_is_set_to(tmp_path: Path) -> None:
         settings: dict[str, Any] = {
             each["key"]: each for each in json.loads(asked(live, "/api/config", token))["items"]
         }
-        assert len(settings) == 46
+        assert len(settings) == len(KEYS)
         quota = settings["store.quota_mib"]
         assert (quota["value"], quota["source"], quota["default"]) == (7, "file", 2048)
         assert settings["tls.mode"]["source"] == "default"

@@ -2,18 +2,14 @@
 the password anywhere.
 """
 
-import ipaddress
 import json
 import re
-import ssl
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from collector.dial import Dialer
 from tests.dovecot import PASSWORD, Dovecot, dovecot
 from tests.kit import CONFIG, live_server
 from tests.kit import PASSWORD as OWN_PASSWORD
@@ -46,15 +42,7 @@ def test_the_curl_examples_of_readme(
 ) -> None:
     needs("curl")
 
-    async def here(_name: str) -> list[str]:
-        return ["127.0.0.1"]
-
-    def dialer(found: Dialer) -> Dialer:
-        tls = ssl.create_default_context(cafile=remote.certificate)
-        loopback = [ipaddress.ip_network("127.0.0.0/8")]
-        return replace(found, tls=tls, resolve=here, private=loopback)
-
-    with live_server(tmp_path, dialer=dialer) as live:
+    with live_server(tmp_path, dialer=remote.dialer) as live:
         live.add_user("ann", "ann@example.test")
         text = commands("A server of your own") + commands("Mail from elsewhere")
         place = f'"host":"localhost","port":{remote.tls.port},"username":"ann","password"'

@@ -20,21 +20,29 @@ from api.operations import DESCRIBED, OPERATIONS, name
 from auth import totp
 from mail.errors import Failure
 from server import admin
+from tests.dovecot import PASSWORD as OTHER_PASSWORD
+from tests.dovecot import Dovecot, dovecot
 from tests.kit import DOMAIN, PASSWORD, Live, live_server
 from tests.program import running, succeed
 from tests.unit.api.admin import ATTACHED
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOWN_PASSWORD = "amber-ladder-correct-47"
 NEEDS_ADA = re.compile(r"POST /api/(auth/login|auth/recover|domains)")
 NEEDS_NO_DOMAIN = ("POST /api/domains",)
+ELSEWHERE = ("/api/email-receive", "/api/collectors", "/api/jobs")
 
 
 class World:
-    """A server in which `root` tries the examples; `prepare` makes what one of them needs."""
+    """A server in which `root` tries the examples; `prepare` makes what one of them needs.
 
-    def __init__(self, live: Live) -> None:
+    `remote` is the provider of ada's other account.
+    """
+
+    def __init__(self, live: Live, remote: Dovecot) -> None:
         self.live = live
+        self.remote = remote
         self.base = f"http://{live.http}"
         live.add_user("root", f"root@{DOMAIN}", admin_role=True)
         self.mail = live.send(ATTACHED, f"root@{DOMAIN}")
@@ -75,9 +83,29 @@ class World:
         path = row.partition(" ")[2]
         place = re.match(r"(/api/\w[\w-]*)/{id}", path)
         made: dict[str, str] = {EMAIL_ID: self.mail}
-        if place and place[1] != "/api/emails":
+        if path.startswith(ELSEWHERE):
+            made |= self.elsewhere(path, token)
+        if place and place[1] not in ("/api/emails", *ELSEWHERE):
             made[EXAMPLE_PATH["id"]] = self.made(place[1], token)
         return token, made | self.secrets(row, token)
+
+    def elsewhere(self, path: str, token: str) -> dict[str, str]:
+        """No collector, or one at rest where one is asked for; and where its provider really is."""
+        for each in self.ask("GET", "/api/collectors", token)["items"]:
+            self.ask("DELETE", f"/api/collectors/{each['id']}", token)
+        where = {"host": "localhost", "port": self.remote.tls.port, "username": "ann"}
+        secret = {"password": OTHER_PASSWORD}
+        shown = {"password": "abcd efgh ijkl mnop"}
+        here = {show(shown)[1:-1]: show(where | secret)[1:-1] for show in (json.dumps, repr)}
+        if "{id}" in path or path.endswith("/receive"):
+            wish = {"address": "ada@example.net", "test": False, "every_s": 86400}
+            found = self.ask("POST", "/api/collectors", token, wish | where | secret)["id"]
+            mine = f"/api/collectors/{found}"
+            until(lambda: self.ask("GET", mine, token)["last_run"] is not None, "it has run")
+            if path.startswith("/api/jobs"):
+                found = self.ask("POST", f"/api/collectors/{found}/run", token, {})["job_id"]
+            here[EXAMPLE_PATH["id"]] = found
+        return here
 
     def made(self, path: str, token: str) -> str:
         """The id of something new in that list."""
@@ -119,9 +147,11 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with live_server(tmp_path) as live:
-        yield World(live)
+def world(tmp_path: Path, needs: Callable[[str], str]) -> Iterator[World]:
+    with dovecot(needs, host="localhost") as remote:
+        remote.put("ann", [b"Subject: x\r\n\r\nhello\r\n"])
+        with live_server(tmp_path, dialer=remote.dialer) as live:
+            yield World(live, remote)
 
 
 def examples(page: str) -> Iterator[tuple[str, str, str]]:
@@ -166,8 +196,13 @@ def filled(text: str, values: Mapping[str, str]) -> str:
 
 
 def commands() -> list[str]:
-    """What README tells to type, without what it says beside it."""
-    blocks = re.findall(r"^```\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.DOTALL)
+    """What README tells to type, without what it says beside it.
+
+    What collects mail from elsewhere is in test_09_collect.
+    """
+    before, _, rest = (ROOT / "README.md").read_text().partition("\n## Mail from elsewhere\n")
+    text = before + rest[rest.index("\n## ") :]
+    blocks = re.findall(r"^```\n(.*?)^```", text, re.M | re.DOTALL)
     lines = "".join(blocks).replace("\\\n", "").splitlines()
     return [re.sub(r"^\$ |   +[a-zA-Z].*", "", line) for line in lines]
 
