@@ -122,6 +122,22 @@ class DomainForm(Body):
     self_service: Short = ""
 
 
+class CollectForm(Body):
+    """`keep`: "all", or for how many days what was fetched stays at the provider."""
+
+    act: Literal["find", "new", "run", "stop", "test", "change", "pause", "resume", "remove"]
+    id: Short = ""
+    job: Short = ""
+    address: Short = ""
+    password: SecretStr = SecretStr("")
+    host: Short = ""
+    port: Short = ""
+    username: Short = ""
+    name: Short = ""
+    keep: Short = "all"
+    every: Short = ""
+
+
 class InviteForm(Body):
     act: Literal["new", "remove"]
     id: Short = ""
@@ -133,3 +149,9 @@ class Told(Query):
 
     told: Annotated[str, Field(max_length=20)] = ""
     cursor: str | None = None
+
+
+class CollectPlace(Told):
+    """`job`: the run that is watched."""
+
+    job: Annotated[str, Field(max_length=20)] = ""

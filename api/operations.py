@@ -104,6 +104,11 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "GET /live": Operation(JSON),
     "GET /addresses": Operation(HTML, problems=("cursor-mismatch",)),
     "POST /addresses": _sent("address-taken", "domain-not-open"),
+    "GET /collect": Operation(HTML, problems=("cursor-mismatch",)),
+    "POST /collect": _sent(
+        *("name-taken", "password-needed", "provider-needs-oauth", "provider-has-no-pop3"),
+        "target-not-allowed",
+    ),
     "GET /connect": Operation(HTML),
     "POST /connect": Operation(HTML, problems=("name-taken",), body={}),
     "GET /security": Operation(HTML),

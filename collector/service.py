@@ -128,11 +128,20 @@ class Collecting:
             for step, detail in zip(_STEPS, done, strict=False)
         ]
         if failed:
-            steps.append(CollectorStep(_STEPS[min(len(done), len(_STEPS) - 1)], False, failed))
+            steps.append(CollectorStep(_next(done), False, failed))
         return steps
 
     async def _try(self, source: Collector, done: list[str]) -> None:
-        """Adds a text to `done` for each of _STEPS. Raises the Upstream family."""
+        """Adds a text to `done` for each of _STEPS. Raises the Upstream family; `step` in its facts
+        is the one that failed.
+        """
+        try:
+            await self._walk(source, done)
+        except Failure as failure:
+            failure.facts["step"] = _next(done)
+            raise
+
+    async def _walk(self, source: Collector, done: list[str]) -> None:
         tools = self.tools
         try:
             secret = tools.vault.open(source.sealed, record=source.id).decode()
@@ -199,6 +208,10 @@ class Collecting:
 
 
 _STEPS: Final[tuple[StepName, ...]] = ("name", "connection", "certificate", "login", "count")
+
+
+def _next(done: list[str]) -> StepName:
+    return _STEPS[min(len(done), len(_STEPS) - 1)]
 
 
 def _counted(source: Collector, count: int, expire_days: int | None) -> str:

@@ -1,4 +1,5 @@
 // What the page does besides: it works without any of this.
+import { follow } from "./follow.js";
 import { local } from "./local.js";
 import { keys } from "./keys.js";
 import { live } from "./live.js";
@@ -23,6 +24,9 @@ if (wait) {
     if (wait.textContent === "0") clearInterval(timer);
   }, 1000);
 }
+
+const job = document.querySelector("[data-job]");
+if (job) follow(job);
 
 if (document.body.classList.contains("app")) {
   keys();

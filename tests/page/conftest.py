@@ -1,7 +1,7 @@
 """One server with a mailbox, and one browser, for all tests of a file."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from mail.address import Address
 from tests.browser import chromium
 from tests.kit import Live, live_server
 from tests.page.driving import page_of, sign_in
+from tests.page.elsewhere import collectors, providers, trusted
 from tests.page.sample import YOU, fill
 
 # A page asks every ten seconds whether there is something new.
@@ -23,7 +24,8 @@ AXE = Path(__file__).parents[2] / ".venv/aside/page/node_modules/axe-core/axe.mi
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """`you` is an administrator with some mail."""
     config = "auth = 1000\npage = 100000\ngeneral = 100000\n"
-    with live_server(tmp_path_factory.mktemp("page"), config=config) as live:
+    folder = tmp_path_factory.mktemp("page")
+    with live_server(folder, config=config, dialer=trusted(folder)) as live:
         live.add_user("you", YOU, "bank@example.test", "shop@example.test", admin_role=True)
         live.add_user("ingrid", "ingrid@example.test")
         for name in ("library", "travel", "bread"):
@@ -34,6 +36,15 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 async def _add(live: Live, address: str) -> None:
     await live.store.domains.add_address(Address.parse(address), "you")
+
+
+@pytest.fixture(scope="module")
+def ports(live: Live) -> Iterator[Mapping[str, int]]:
+    """Of providers that `you` collects from."""
+    folder = live.server.config.server.data_dir.parent
+    with providers(live, folder) as found:
+        collectors(live, "you", found["stuck"])
+        yield found
 
 
 @pytest.fixture(scope="module")

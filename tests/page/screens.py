@@ -3,8 +3,9 @@
 import secrets
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page
@@ -15,6 +16,7 @@ from tests.browser import chromium
 from tests.conftest import program
 from tests.kit import PASSWORD, Live, live_server
 from tests.page.driving import context_of, sign_in
+from tests.page.elsewhere import collectors, providers, trusted
 from tests.page.sample import YOU, fill, yesterday
 
 Act = Callable[[Page], object]
@@ -23,7 +25,7 @@ Act = Callable[[Page], object]
 def _nothing(_page: Page) -> None: ...
 
 
-def screens(live: Live) -> Iterator[tuple[str, str, Act]]:
+def screens(live: Live, ports: Mapping[str, int]) -> Iterator[tuple[str, str, Act]]:
     """Name, path, what is done there before the picture is taken."""
     drop = live.run(live.store.accounts.get("you")).maildrop_id
     found = {each.message.subject[:8]: str(each.message.uid) for each in _listed(live, drop)}
@@ -38,6 +40,12 @@ def screens(live: Live) -> Iterator[tuple[str, str, Act]]:
     yield "trash", "/?folder=trash", _nothing
     yield "toast", "/?done=archive&ids=01m815pwc8r84p57vfqvc2r1yd&was=inbox", _nothing
     yield "addresses", "/addresses", _nothing
+    yield "collect", "/collect", _nothing
+    yield "collect-change", "/collect", _open
+    yield "collect-add", "/collect", partial(_find, "ada.lovelace@gmail.com")
+    yield "collect-oauth", "/collect", partial(_find, "ada@outlook.com")
+    yield "collect-refused", "/collect", partial(_refused, ports["refusing"])
+    yield "collect-run", "/collect", _fetching
     yield "connect", "/connect", _nothing
     yield "connect-made", "/connect", _made
     yield "security", "/security", _nothing
@@ -73,6 +81,27 @@ def _open(page: Page) -> None:
     page.locator(".actions > summary").first.click()
 
 
+def _find(address: str, page: Page) -> None:
+    page.get_by_label("Address of the account").fill(address)
+    page.get_by_role("button", name="Go on").click()
+    page.locator(".card .notice").wait_for()
+
+
+def _refused(port: int, page: Page) -> None:
+    _find("ada@example.net", page)
+    page.locator("summary", has_text="port 995").click()
+    form = page.locator("form", has=page.get_by_role("button", name="Sign in there"))
+    form.get_by_label("Port").fill(str(port))
+    form.get_by_label("Password there").fill("wrong")
+    form.get_by_role("button", name="Sign in there").click()
+    page.get_by_role("alert").wait_for()
+
+
+def _fetching(page: Page) -> None:
+    page.get_by_role("button", name="Fetch now: ada@club.example").click()
+    page.get_by_text("0 of 3").wait_for()
+
+
 def _invited(page: Page) -> None:
     page.get_by_role("button", name="Make a link").click()
     page.get_by_text("Give this link").wait_for()
@@ -85,7 +114,9 @@ DOORS = (
 )
 
 
-def take(live: Live, browser: Browser, folder: Path, wanted: list[str]) -> None:
+def take(
+    live: Live, ports: Mapping[str, int], browser: Browser, folder: Path, wanted: list[str]
+) -> None:
     base = f"http://{live.http}"
     for scheme in ("light", "dark"):
         for size in ("desktop", "phone"):
@@ -95,7 +126,7 @@ def take(live: Live, browser: Browser, folder: Path, wanted: list[str]) -> None:
                     page.goto(base + path)
                     page.screenshot(path=folder / f"{name}-{size}-{scheme}.png")
             sign_in(page, base)
-            for name, path, act in screens(live):
+            for name, path, act in screens(live, ports):
                 if wanted and name not in wanted:
                     continue
                 page.goto(base + path)
@@ -117,13 +148,16 @@ def take_empty(browser: Browser, folder: Path) -> None:
                 page = context_of(browser, size=size, scheme=scheme).new_page()
                 sign_in(page, f"http://{live.http}")
                 page.screenshot(path=folder / f"empty-{size}-{scheme}.png")
+                page.goto(f"http://{live.http}/collect")
+                page.screenshot(path=folder / f"collect-empty-{size}-{scheme}.png")
 
 
-def prepare(live: Live) -> None:
+def prepare(live: Live, ports: Mapping[str, int]) -> None:
     addresses = [f"{name}@example.test" for name in ("bank", "bread", "library", "shop", "travel")]
     live.add_user("you", YOU, *addresses, admin_role=True)
     live.add_user("ingrid", "ingrid@example.test")
     live.run(fill(live))
+    collectors(live, "you", ports["stuck"])
     for sample in yesterday(datetime.now(UTC)):
         live.server.past.add(sample)
 
@@ -131,10 +165,15 @@ def prepare(live: Live) -> None:
 def main(folder: str, *wanted: str) -> None:
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as data, live_server(Path(data)) as live:
-        prepare(live)
-        with chromium(program) as browser:
-            take(live, browser, target, list(wanted))
+    with tempfile.TemporaryDirectory() as data:
+        here = Path(data)
+        with (
+            live_server(here, dialer=trusted(here)) as live,
+            providers(live, here) as ports,
+            chromium(program) as browser,
+        ):
+            prepare(live, ports)
+            take(live, ports, browser, target, list(wanted))
             if not wanted or "empty" in wanted or "setup" in wanted:
                 take_empty(browser, target)
 

@@ -1,6 +1,6 @@
 """Every screen can be used by everybody: axe finds no barrier, and a narrow one shows it whole."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -37,7 +37,13 @@ def judged(page: Page, axe: str) -> list[str]:
     ("size", "scheme"), [("desktop", "light"), ("phone", "dark"), ("narrow", "light")]
 )
 def test_every_screen(
-    browser: Browser, base: str, live: Live, axe: str, size: str, scheme: str
+    browser: Browser,
+    base: str,
+    live: Live,
+    ports: Mapping[str, int],
+    axe: str,
+    size: str,
+    scheme: str,
 ) -> None:
     troubles = {}
     with page_of(browser, base, size=size, scheme=scheme) as page:
@@ -45,7 +51,7 @@ def test_every_screen(
             page.goto(path)
             troubles[name] = judged(page, axe)
         sign_in(page, base)
-        for name, path, act in screens(live):
+        for name, path, act in screens(live, ports):
             page.goto(path)
             act(page)
             troubles[name] = judged(page, axe)
@@ -63,4 +69,6 @@ def test_the_first_screens(
             assert judged(page, axe) == []
             live.add_user("you", "you@example.test", admin_role=True)
             sign_in(page, base)
+            assert judged(page, axe) == []
+            page.goto("/collect")
             assert judged(page, axe) == []
