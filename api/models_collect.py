@@ -38,6 +38,7 @@ class NewCollector(Body):
     keep_days: KeepDays = None
     every_s: EveryS = 300
     name: Name = ""
+    paused: bool = False
     test: bool = True
 
 

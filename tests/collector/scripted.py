@@ -39,9 +39,11 @@ class Scripted:
     script: Mapping[str, Any]
     port: int = 0
     said: list[str] = field(default_factory=list)  # what clients have said
+    lines: list[asyncio.StreamWriter] = field(default_factory=list)
     _turns: dict[str, int] = field(default_factory=dict)
 
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.lines.append(writer)
         with suppress(ConnectionError, ssl.SSLError):
             await self._answer("greeting", writer)
             while line := await reader.readline():
@@ -99,6 +101,8 @@ async def scripted(
         yield found
     finally:
         server.close()
+        for line in found.lines:
+            line.close()
 
 
 def certificate(folder: Path, host: str = HOST) -> Path:

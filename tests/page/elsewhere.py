@@ -20,7 +20,7 @@ from tests.kit import Live
 STUCK = {
     "LIST": "+OK\r\n" + "".join(f"{n} {len(MESSAGE)}\r\n" for n in (1, 2, 3)) + ".\r\n",
     "UIDL": "+OK\r\n1 a\r\n2 b\r\n3 c\r\n.\r\n",
-    "RETR": {"hang": True},
+    "RETR": "",
 }
 REFUSING = {"AUTH": "-ERR [AUTH] Wrong user name or password.\r\n"}
 
@@ -81,20 +81,34 @@ def collectors(live: Live, login: str, stuck: int) -> None:
     refused = replace(
         well,
         id=new_row_id(),
+        created_at=now - timedelta(days=30),
         name="Gmail",
         address="ada.lovelace@gmail.example",
         host="pop.gmail.example",
         state=CollectorState.STOPPED,
         keep_days=30,
     )
-    resting = replace(well, id=new_row_id(), name="Old", address="a@old.example", host="old.example")
+    resting = replace(
+        well,
+        id=new_row_id(),
+        created_at=now - timedelta(days=20),
+        name="Old",
+        address="a@old.example",
+        host="old.example",
+        paused=True,
+    )
     watched = replace(
-        well, id=new_row_id(), name="Club", address="ada@club.example", host="pop.example.net"
+        well,
+        id=new_row_id(),
+        created_at=now - timedelta(days=10),
+        name="Club",
+        address="ada@club.example",
+        host="pop.example.net",
     )
     for each in (
         well,
         refused,
-        replace(resting, paused=True),
+        resting,
         replace(watched, port=stuck, sealed=vault(live.server.config).seal(b"a secret", record=watched.id)),
     ):
         live.run(live.store.collectors.add(each))
