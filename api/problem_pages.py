@@ -195,7 +195,7 @@ PAGES: Final[Mapping[str, Page]] = {
     ),
     "upstream-login": Page(
         "The provider refused the user name or password; its own words are in the detail.",
-        "Most providers want an app password. Make one there and send it.",
+        "Most providers want an app password. Make one there and give that one.",
     ),
     "upstream-tls": Page(
         "The provider's certificate is not valid for its name, or TLS failed.",

@@ -109,7 +109,11 @@ def collectors(live: Live, login: str, stuck: int) -> None:
         well,
         refused,
         resting,
-        replace(watched, port=stuck, sealed=vault(live.server.config).seal(b"a secret", record=watched.id)),
+        replace(
+            watched,
+            port=stuck,
+            sealed=vault(live.server.config).seal(b"a secret", record=watched.id),
+        ),
     ):
         live.run(live.store.collectors.add(each))
     _ran(live, well.id, now - timedelta(minutes=3), 4, None)

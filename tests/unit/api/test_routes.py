@@ -59,7 +59,8 @@ RULES = {
         DELETE /api/collectors/{id}, POST /api/collectors/{id}/run,
         POST /api/collectors/{id}/test, GET /api/jobs/{id}, DELETE /api/jobs/{id},
         GET /password, POST /password, GET /addresses,
-        POST /addresses, GET /collect, POST /collect, GET /connect, POST /connect, GET /security, POST /security""",
+        POST /addresses, GET /collect, POST /collect, GET /connect, POST /connect,
+        GET /security, POST /security""",
     "mail:read": """
         GET /api/emails, GET /api/emails/{id}, GET /api/emails/{id}/raw,
         GET /api/emails/{id}/headers, GET /api/emails/{id}/attachments,
