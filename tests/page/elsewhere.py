@@ -11,7 +11,7 @@ from pathlib import Path
 
 from collector.dial import Dialer
 from mail.ident import new_row_id
-from server.compose import vault
+from server.collect_acts import vault
 from store.records import Collector, CollectorState, microseconds
 from tests.collector.scripted import MESSAGE, certificate, scripted
 from tests.kit import Live
