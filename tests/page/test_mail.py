@@ -75,6 +75,7 @@ def test_to_the_trash_and_restored_from_there(letter: str, page: Page) -> None:
     page.get_by_role("button", name="Trash", exact=True).click()
     expect(row(page, letter)).to_have_count(0)
     page.get_by_role("link", name="Trash", exact=True).click()
+    expect(page.get_by_role("heading", name="Trash", exact=True)).to_be_visible()
     row(page, letter).get_by_role("link").click()
     page.get_by_role("button", name="Restore", exact=True).first.click()
     expect(row(page, letter)).to_have_count(0)
@@ -85,7 +86,9 @@ def test_to_the_trash_and_restored_from_there(letter: str, page: Page) -> None:
 def test_final_deletion_asks_first(letter: str, page: Page) -> None:
     row(page, letter).get_by_role("link").click()
     page.get_by_role("button", name="Trash", exact=True).click()
+    expect(row(page, letter)).to_have_count(0)
     page.get_by_role("link", name="Trash", exact=True).click()
+    expect(page.get_by_role("heading", name="Trash", exact=True)).to_be_visible()
     row(page, letter).get_by_role("link").click()
     page.locator("summary", has_text="Delete").click()
     page.get_by_role("button", name="Delete for good").click()
