@@ -171,6 +171,7 @@ async function markRead(message) {
   if (row(id)?.classList.contains("unread")) {
     row(id).classList.remove("unread");
     $(".open > .hidden", row(id))?.remove();
+    unread(Math.max(0, parseInt($("[data-unread] span")?.textContent ?? "0", 10) - 1));
   }
   const button = $(`#message .tools [data-key="m"]`);
   if (button && $("#message").dataset.id === id) {

@@ -34,9 +34,11 @@ def row(page: Page, subject: str):  # type: ignore[no-untyped-def]
 
 
 def test_a_message_is_opened_beside_its_list_and_is_read_then(letter: str, page: Page) -> None:
-    unread = row(page, letter)
+    unread, count = row(page, letter), page.locator(".side [data-unread] span").first
     expect(unread).to_have_class(re.compile("unread"))
+    before = int(count.inner_text())
     unread.get_by_role("link").click()
+    expect(count).to_have_text(str(before - 1))
     expect(page.get_by_role("heading", name=letter)).to_be_visible()
     expect(page.get_by_role("region", name="The message")).to_have_text("Words.")
     expect(row(page, letter)).not_to_have_class(re.compile("unread"))
