@@ -55,6 +55,7 @@ from server.parts import (
 from server.share import Share, shared, shown
 from smtpin.handler import Handler, Intake
 from smtpin.limits import Limits, Shared, misses_allowance, octets_allowance
+from smtpin.refuser import Refuser
 from smtpin.server import SmtpServer
 
 POP3_DRAIN_S = 30
@@ -103,6 +104,11 @@ class Server:
                     stls=stls,
                     proxies=config.server.proxy_protocol,
                 )
+            self._refuser.start(
+                share.sockets.refuser,
+                self.certificate.context(),
+                proxies=config.server.proxy_protocol,
+            )
             secure = Tls(self.certificate.context(HTTP_ALPN))
             await self._api.start(share.sockets.http, share.sockets.https, secure)
             if share.commanded:
@@ -153,6 +159,7 @@ class Server:
         )
         self._pop3.metrics = counters.metrics
         self._summaries = Summaries(store, hostname=hostname, clock=utc_now)
+        self._refuser = Refuser(connections=counters.refuser)
         self._api = ApiServer(
             ApiParts(
                 store=store,
@@ -265,6 +272,7 @@ class Server:
         await self._collector.stop()
         await self.store.nightly.stop()
         await self.store.upkeep.stop()
+        await self._refuser.stop()
         await asyncio.gather(
             self._smtp.stop(), self._pop3.drain(POP3_DRAIN_S), self._api.stop(API_DRAIN_S)
         )

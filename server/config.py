@@ -218,7 +218,6 @@ class Config(BaseModel):
 # Keys that this version honours at their default only, or at these patterns of values as well.
 NOT_BUILT: Final[Mapping[str, tuple[str, ...]]] = {
     "server.user": (),
-    "pop3.refuser_listen": (),
     "store.bodies": (),
     "store.journal_days": (),
     "tls.mode": ("files",),

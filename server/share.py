@@ -17,7 +17,7 @@ import structlog
 from net.listen import Endpoint, PortNotOurs, PortTaken, bind
 from net.resolve import AT_ONCE
 from server import folder
-from server.counters import HTTP_TOTAL, Counters, counters
+from server.counters import HTTP_TOTAL, REFUSER_TOTAL, Counters, counters
 from server.trouble import Trouble
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 DESCRIPTORS_BESIDE_CONNECTIONS = 100 + AT_ONCE
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of malloc.h
+
+NAMES = ("smtp", "pop3", "pop3_stls", "refuser", "http", "https")  # of the listeners
 
 Processes = Callable[[], Awaitable[dict[str, Any]]]
 
@@ -38,18 +40,20 @@ class Sockets:
     smtp: list[socket.socket]
     pop3: list[socket.socket]
     pop3_stls: list[socket.socket]
+    refuser: list[socket.socket]
     http: list[socket.socket]
     https: list[socket.socket]
 
     def endpoints(self) -> dict[str, list[Endpoint]]:
         return {
             name: [Endpoint(*opened.getsockname()[:2]) for opened in getattr(self, name)]
-            for name in ("smtp", "pop3", "pop3_stls", "http", "https")
+            for name in NAMES
         }
 
     def close(self) -> None:
-        for opened in (*self.smtp, *self.pop3, *self.pop3_stls, *self.http, *self.https):
-            opened.close()
+        for name in NAMES:
+            for opened in getattr(self, name):
+                opened.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,10 @@ def worker_row(pid: int | None, since: datetime) -> dict[str, Any]:
 def open_sockets(config: Config) -> Sockets:
     """Raises Trouble: a port is taken or not ours, or root would serve the world."""
     pop3, api = config.pop3, config.api
-    wanted = (config.smtp.listen, pop3.listen, pop3.stls_listen, api.http_listen, api.listen)
+    wanted = (
+        *(config.smtp.listen, pop3.listen, pop3.stls_listen, pop3.refuser_listen),
+        *(api.http_listen, api.listen),
+    )
     if os.geteuid() == 0 and not all(endpoint.loopback for part in wanted for endpoint in part):
         raise Trouble(
             "Restante does not serve the network as root.",
@@ -124,8 +131,8 @@ def _raise_descriptor_limit(config: Config) -> None:
     """
     limits = config.limits
     filters = bool(config.smtp.rspamd) + bool(config.smtp.clamd)  # each with a socket a message
-    needed = limits.smtp_total * (1 + filters) + limits.pop3_total + HTTP_TOTAL
-    needed += DESCRIPTORS_BESIDE_CONNECTIONS
+    needed = limits.smtp_total * (1 + filters) + limits.pop3_total + REFUSER_TOTAL
+    needed += HTTP_TOTAL + DESCRIPTORS_BESIDE_CONNECTIONS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < needed:
         most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)

@@ -96,6 +96,7 @@ GOOD: list[tuple[str, object, object]] = [
     ("pop3.listen", ["127.0.0.1:2995"], (Endpoint("127.0.0.1", 2995),)),
     ("pop3.on_delete", "archive", "archive"),
     ("pop3.max_listed", 1_000_000, 1_000_000),
+    ("pop3.refuser_listen", [], ()),
     ("api.http_listen", ["[::1]:2080"], (Endpoint("::1", 2080),)),
     ("api.listen", ["[::1]:2443"], (Endpoint("::1", 2443),)),
     ("api.public_url", "https://mail.example.org", "https://mail.example.org"),
@@ -149,7 +150,6 @@ GOOD: list[tuple[str, object, object]] = [
 # Good in form, so that the only complaint is that this version does not honour it.
 GOOD_LATER: list[tuple[str, object]] = [
     ("server.user", "restante"),
-    ("pop3.refuser_listen", []),
     ("store.bodies", "s3://mail-bodies/restante"),
     ("store.journal_days", 3650),
     ("tls.mode", "acme"),
