@@ -193,13 +193,14 @@ class Server:
 
     def _site(self) -> Site:
         config = self.config
-        pop3 = self.listening["pop3"]
+        pop3, refuser = self.listening["pop3"], self.listening["refuser"]
         return Site(
             registration=config.api.registration,
             proxies=config.api.trusted_proxies,
             exempt=config.limits.exempt,
             failures_only=config.limits.auth_counts == "failures",
             pop3_port=pop3[0].port if pop3 else 995,
+            refuser_port=refuser[0].port if refuser else None,
             public_url=config.public_url,
             hsts=config.tls.mode != "self-signed",
         )

@@ -27,7 +27,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeEngine
 
 METADATA = MetaData()
-NEWEST = "2026.4"  # the last step of store/migrations
+NEWEST = "2026.5"  # the last step of store/migrations
 
 
 def text(characters: int) -> TypeEngine[str]:
@@ -127,6 +127,8 @@ class _Domain(TypedColumns):
     self_service = Column(SmallInteger, nullable=False, default=0)
     max_message = Column(Integer)
     require_tls = Column(SmallInteger, nullable=False, default=0)
+    mta_sts = Column(SmallInteger, nullable=False, default=1)
+    outgoing = Column(text(260))  # host and port of a server that sends for it
     created_at = Column(BigInteger, nullable=False)
 
 
