@@ -15,6 +15,8 @@ from typing import Any
 
 from net.keyfile import write_new
 
+Pair = tuple[Path, Path]
+
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22,256}")  # RFC 8555 section 8.3: base64url of 128 bits
 
 
@@ -22,7 +24,7 @@ def folder(data_dir: Path) -> Path:
     return data_dir / "tls" / "acme"
 
 
-def pair(data_dir: Path, name: str) -> tuple[Path, Path]:
+def pair(data_dir: Path, name: str) -> Pair:
     """The certificate and the key of a name."""
     return folder(data_dir) / f"{name}.crt", folder(data_dir) / f"{name}.key"
 

@@ -37,7 +37,7 @@ from net.resolve import NoAnswer, Resolver
 from net.tls import BadCertificate
 from pop3d.connection import ALPN
 from pop3d.server import Pop3Server
-from server import admin, collect_acts, limit_acts, transfer
+from server import acme, admin, collect_acts, limit_acts, transfer
 from server.collect_acts import collector_tools, spool
 from server.config import Config
 from server.config_forms import mask
@@ -113,6 +113,8 @@ class Server:
             await self._api.start(share.sockets.http, share.sockets.https, secure)
             if share.commanded:
                 await self._control.start()
+                if self._renewal:
+                    self._renewal.start()
             self.store.directory.start()
             self.store.indexer.start()
             self.store.leases.start()
@@ -180,12 +182,14 @@ class Server:
             )
         )
         collects = collect_acts.Desk(store, collecting)
+        self._renewal = self._acme()
         acts: dict[str, admin.Act] = {
             **bound(admin.ACTS, admin.Desk(store, self.passwords, app_key)),
             **bound(limit_acts.ACTS, counters),
             **bound(collect_acts.ACTS, collects),
             "status": self.status,
             "reload": self._reload,
+            "cert renew": self._renew,
         }
         long_acts = {name: partial(act, store) for name, act in transfer.LONG_ACTS.items()}
         long_acts["collect run"] = partial(collect_acts.run, collects)
@@ -271,6 +275,8 @@ class Server:
         self.past.stop()
         await self._control.stop()  # where it was started
         await self._collector.stop()
+        if self._renewal and self._share.commanded:
+            await self._renewal.stop()
         await self.store.nightly.stop()
         await self.store.upkeep.stop()
         await self._refuser.stop()
@@ -301,6 +307,32 @@ class Server:
         else:
             structlog.get_logger().info("server.reloaded", days=self.certificate.days_left)
 
+    def _acme(self) -> acme.Renewal | None:
+        config, domains = self.config, self.store.domains
+
+        async def names() -> list[str]:
+            return [domain.name for domain in await domains.all()]
+
+        if config.tls.mode != "acme":
+            return None
+        return acme.Renewal(
+            acme.Place(config.server.data_dir, config.server.hostname, config.tls.acme_directory),
+            domains=names,
+            changed=self.reload,
+            clock=utc_now,
+        )
+
+    async def _renew(self) -> admin.Answer:
+        """Asks for certificates now, also for what failed a moment ago."""
+        found = await self._renewal.run(waiting=False) if self._renewal else []
+        return {"findings": found, **self._certificate_told()}
+
+    def _certificate_told(self) -> admin.Answer:
+        return {
+            "certificate_days": self.certificate.days_left,
+            "certificate_sha256": self.certificate.fingerprint,
+        }
+
     async def _reload(self) -> admin.Answer:
         self.reload()
         return {}
@@ -319,9 +351,16 @@ class Server:
             "store": mask(self.config.store.url),
             "free_octets": shutil.disk_usage(self.config.server.data_dir).free,
             "backup_age_s": await self.store.nightly.age_s(),
-            "certificate_days": self.certificate.days_left,
-            "certificate_sha256": self.certificate.fingerprint,
+            **self._certificate_told(),
+            "certificate_findings": self._certificate_findings(),
         }
+
+    def _certificate_findings(self) -> list[str]:
+        config = self.config
+        if config.tls.mode == "acme":
+            return acme.findings(config.server.data_dir, config.server.hostname, now=utc_now())
+        left = self.certificate.days_left
+        return [f"the certificate ends in {left} days"] if left < acme.WARN_DAYS else []
 
 
 Ready = Callable[[Server], Awaitable[None]]
