@@ -37,7 +37,7 @@ from net.resolve import NoAnswer, Resolver
 from net.tls import BadCertificate
 from pop3d.connection import ALPN
 from pop3d.server import Pop3Server
-from server import acme, admin, collect_acts, limit_acts, transfer
+from server import acme, admin, collect_acts, limit_acts, systemd, transfer
 from server.collect_acts import collector_tools, spool
 from server.config import Config
 from server.config_forms import mask
@@ -369,8 +369,13 @@ Ready = Callable[[Server], Awaitable[None]]
 def run(config: Config, *, ready: Ready | None = None, start: StartLink | None = None) -> None:
     """One process that serves alone. As `serve`."""
 
+    async def started(server: Server) -> None:
+        if ready:
+            await ready(server)
+        systemd.ready(asyncio.get_running_loop())
+
     async def alone() -> None:
-        await serve(Server(config, start=start), told=asyncio.Event(), ready=ready)
+        await serve(Server(config, start=start), told=asyncio.Event(), ready=started)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(alone())

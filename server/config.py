@@ -219,7 +219,6 @@ class Config(BaseModel):
 
 # Keys that this version honours at their default only, or at these patterns of values as well.
 NOT_BUILT: Final[Mapping[str, tuple[str, ...]]] = {
-    "server.user": (),
     "store.bodies": (),
     "store.journal_days": (),
 }

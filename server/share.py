@@ -16,7 +16,7 @@ import structlog
 
 from net.listen import Endpoint, PortNotOurs, PortTaken, bind
 from net.resolve import AT_ONCE
-from server import folder
+from server import folder, privileges, systemd
 from server.counters import HTTP_TOTAL, REFUSER_TOTAL, Counters, counters
 from server.trouble import Trouble
 
@@ -79,11 +79,18 @@ def shared(config: Config) -> Iterator[Share]:
         pid = os.getpid()
         return {"pid": pid, "workers": [worker_row(pid, since)]}
 
-    folder.prepare(config.server.data_dir)
-    with folder.claimed(config.server.data_dir), closing(open_sockets(config)) as sockets:
-        _raise_descriptor_limit(config)
-        _give_memory_back()
-        yield Share(sockets, counters(config), commanded=True, processes=this_one)
+    # Ports first: the folder, and all that is made in it, belongs to whom we become then.
+    with closing(open_sockets(config)) as sockets:
+        privileges.drop(config.server.user)
+        folder.prepare(config.server.data_dir)
+        with folder.claimed(config.server.data_dir):
+            yield _share(config, sockets, this_one)
+
+
+def _share(config: Config, sockets: Sockets, processes: Processes) -> Share:
+    _raise_descriptor_limit(config)
+    _give_memory_back()
+    return Share(sockets, counters(config), commanded=True, processes=processes)
 
 
 def shown(listening: Mapping[str, Sequence[Endpoint]]) -> dict[str, str]:
@@ -103,16 +110,21 @@ def open_sockets(config: Config) -> Sockets:
         *(config.smtp.listen, pop3.listen, pop3.stls_listen, pop3.refuser_listen),
         *(api.http_listen, api.listen),
     )
-    if os.geteuid() == 0 and not all(endpoint.loopback for part in wanted for endpoint in part):
+    public = not all(endpoint.loopback for part in wanted for endpoint in part)
+    if os.geteuid() == 0 and public and not config.server.user:
         raise Trouble(
             "Restante does not serve the network as root.",
             "A mistake in it would then be a mistake with all rights.",
-            "Start it as a user of its own that may bind low ports: CAP_NET_BIND_SERVICE.",
+            "Set server.user to an account that it becomes once the ports are open.",
             exit_code=4,
         )
     with ExitStack() as opened:
+        handed_on = [opened.enter_context(one) for one in systemd.handed_on()]
         try:
-            parts = [[opened.enter_context(one) for one in bind(list(part))] for part in wanted]
+            parts = [
+                [opened.enter_context(one) for one in bind(list(part), handed_on=handed_on)]
+                for part in wanted
+            ]
         except (PortTaken, PortNotOurs) as error:
             raise Trouble(
                 f"{error.endpoint} cannot be listened on.",
@@ -120,6 +132,14 @@ def open_sockets(config: Config) -> Sockets:
                 "Stop that program, or choose another port (listen in config.toml; try --shift N).",
                 exit_code=3,
             ) from error
+        for unwanted in handed_on:
+            where = Endpoint(*unwanted.getsockname()[:2])
+            raise Trouble(
+                f"{where} was handed on, and nothing is to listen there.",
+                "It is a socket of the unit, and in no list of addresses of config.toml.",
+                "Add it to the right list, or take it out of restante.socket.",
+                exit_code=2,
+            )
         opened.pop_all()
         return Sockets(*parts)
 

@@ -99,6 +99,7 @@ GOOD: list[tuple[str, object, object]] = [
     ("pop3.max_listed", 1_000_000, 1_000_000),
     ("pop3.refuser_listen", [], ()),
     ("tls.mode", "acme", "acme"),
+    ("server.user", "restante", "restante"),
     ("tls.acme_directory", "https://127.0.0.1:14000/dir", "https://127.0.0.1:14000/dir"),
     ("api.http_listen", ["[::1]:2080"], (Endpoint("::1", 2080),)),
     ("api.listen", ["[::1]:2443"], (Endpoint("::1", 2443),)),
@@ -152,7 +153,6 @@ GOOD: list[tuple[str, object, object]] = [
 
 # Good in form, so that the only complaint is that this version does not honour it.
 GOOD_LATER: list[tuple[str, object]] = [
-    ("server.user", "restante"),
     ("store.bodies", "s3://mail-bodies/restante"),
     ("store.journal_days", 3650),
 ]
