@@ -27,8 +27,8 @@ from store.records import (
     Domain,
     DomainSettings,
     Invite,
-    OnSpam,
     MtaSts,
+    OnSpam,
     Profile,
     Role,
 )
