@@ -3,7 +3,7 @@ import { local } from "./local.js";
 
 const UNDO_MS = 10000;
 const waiting = [];
-let since = new Date(), turns = 0, shown = 0;
+let since = new Date(), catching = null, turns = 0, shown = 0;
 
 const $ = (selector, root = document) => root.querySelector(selector);
 const row = (id) => id && $(`.row[data-id="${id}"]`);
@@ -57,11 +57,16 @@ function countdown(seconds, queue) {
   counting = setInterval(tick, 1000);
 }
 
-// Called when the server answers again.
-export async function caughtUp() {
+// Called when the server answers again. What waits is sent once, however many ask for it.
+export function caughtUp() {
+  return catching ??= catchUp().finally(() => { catching = null; });
+}
+
+async function catchUp() {
   since = new Date();
   if (counting && !$("#bar").hidden && $("#bar").textContent.includes("goes on in")) return;
   bar("");
+  if (!waiting.length) return;
   while (waiting.length) {
     const [url, body] = waiting[0];
     try {
@@ -72,6 +77,7 @@ export async function caughtUp() {
     }
     waiting.shift();
   }
+  visit(location.href, { push: false, quiet: true });
 }
 
 export async function visit(url, { body = null, push = true, quiet = false } = {}) {

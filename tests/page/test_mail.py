@@ -275,6 +275,24 @@ def test_what_was_done_can_be_undone_though_mail_comes(letter: str, page: Page, 
     expect(row(page, letter)).to_have_count(1)
 
 
+def test_what_was_to_do_is_done_once(letter: str, page: Page) -> None:
+    page.context.set_offline(True)
+    row(page, letter).get_by_role("button").click()
+    expect(page.get_by_text(re.compile("1 to do"))).to_be_visible()
+    acts = held(page, "/m")
+    page.context.set_offline(False)
+    look(page)
+    first = acts()
+    again: list[Request] = []
+    page.on("request", lambda each: again.append(each) if each.method == "POST" else None)
+    with page.expect_response("**/live?*"):
+        look(page)
+    page.evaluate("new Promise((done) => setTimeout(done))")
+    assert again == []
+    first.continue_()
+    expect(row(page, letter).get_by_role("button")).to_have_attribute("aria-pressed", "true")
+
+
 def test_html_has_its_pictures_and_fetches_none(page: Page) -> None:
     row(page, "The Harbour Letter").get_by_role("link").click()
     frame = page.frame_locator("iframe")
