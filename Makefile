@@ -8,13 +8,14 @@ candidates = $(strip $(PYTHON) python3.13 python3.12 python3.11 python3)
 venv = .venv
 pip = $(venv)/bin/python -m pip -qq --disable-pip-version-check install
 
-.PHONY: help try test interop screens lint fmt
+.PHONY: help try test interop bench screens lint fmt
 .NOTPARALLEL:
 
 help:
 	@echo 'make try       a mail server to play with, on this machine only; ARGS="--shift 100" moves its ports'
 	@echo 'make test      everything that must be green; ARGS="-k pop3" is passed on to pytest'
 	@echo 'make interop   the same server against other mail programs'
+	@echo 'make bench     speed beside Dovecot and Postfix; ARGS="--quick --rows poll"'
 	@echo 'make screens   pictures of every screen of the page, into screens/'
 	@echo 'make lint      formatting, lint, types and walls, without the tests'
 	@echo 'make fmt       format the code and mend what ruff can mend'
@@ -28,6 +29,10 @@ test: $(venv)/.dev $(venv)/.project
 
 interop: $(venv)/.dev $(venv)/.project
 	@exec $(venv)/bin/python tests/run.py interop $(ARGS)
+
+bench: $(venv)/.dev $(venv)/.project
+	@sh tests/install-packages bench/packages.txt
+	@exec $(venv)/bin/python -m bench.run $(ARGS)
 
 screens: $(venv)/.dev $(venv)/.project
 	@exec $(venv)/bin/python -m tests.page.screens screens $(ARGS)
