@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from bench.letters import Wrong, check, wire
-from bench.wire import Load, Wire, together
+from bench.wire import Load, Wire, tell, together
 from bench.wire import wire as connected
 
 TRACE_OCTETS = 16_384  # room for what servers put before a letter
@@ -203,17 +203,15 @@ def _ok(connection: Wire) -> bytes:
     return line
 
 
-def _perform(kind: str, job: dict[str, Any]) -> None:
+def _work(kind: str, job: dict[str, Any]) -> Callable[[], Load | None]:
     works: dict[str, Callable[[], Load | None]] = {
         "fetch": lambda: fetch(Fetch(**job)),
         "poll": lambda: poll(Poll(**job)),
         "list": lambda: listing(Listing(**job)),
         "idle": lambda: idle(Poll(**job)),
     }
-    load = works[kind]()
-    if load:
-        print(json.dumps(load.joined()))
+    return works[kind]
 
 
 if __name__ == "__main__":
-    _perform(sys.argv[1], json.loads(sys.argv[2]))
+    tell(_work(sys.argv[1], json.loads(sys.argv[2])))

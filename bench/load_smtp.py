@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench.letters import Wrong, wire
-from bench.wire import Load, Wire, together
+from bench.wire import Load, Wire, tell, together
 from bench.wire import wire as connected
 
 CLIENT = b"client.example.net"
@@ -119,4 +119,4 @@ def _expect(connection: Wire, code: bytes) -> list[bytes]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(deliver(Delivery(**json.loads(sys.argv[1]))).joined()))
+    tell(lambda: deliver(Delivery(**json.loads(sys.argv[1]))))

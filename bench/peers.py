@@ -98,6 +98,7 @@ class Dovecot:
     folder: Path
     pop3: int
     lmtp: int
+    owner: tuple[int, int]  # of the mail
     _process: subprocess.Popen[bytes] | None = None
 
     def party(self, kind: str) -> Party:
@@ -118,18 +119,21 @@ class Dovecot:
 
     def fill(self, user: str, messages: int, octets: int) -> None:
         """By its own import, from one mbox file, without a flush for each message."""
-        mbox = self.folder / "fill"
+        place = self.folder / "mail/fill"
+        place.mkdir()
+        mbox = place / "inbox"
         with mbox.open("w") as file:
             for number in range(messages):
                 head = f"From: bob@example.net\nSubject: Letter {number}\n"
                 head += f"Message-ID: <{number}@example.net>\n\n"
                 file.write("From bob@example.net Mon Oct  5 09:41:00 2026\n" + head)
                 file.write("All work and no play. " * max(1, (octets - len(head)) // 22) + "\n\n")
-        mbox.chmod(0o644)
+        for path in (place, mbox):
+            shutil.chown(path, *self.owner)
         options = ["-c", f"{self.folder}/dovecot.conf", "-o", "mail_fsync=never"]
-        command = ["import", "-u", user, f"mbox:{self.folder}/none:INBOX={mbox}", "", "ALL"]
+        command = ["import", "-u", user, f"mbox:{place}:INBOX={mbox}", "", "ALL"]
         subprocess.run(["doveadm", *options, *command], check=True)
-        mbox.unlink()
+        shutil.rmtree(place)
 
 
 @contextmanager
@@ -138,7 +142,7 @@ def dovecot(folder: Path) -> Iterator[Dovecot]:
     user = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
     ids = pwd.getpwnam(user)
     _certify(folder)
-    found = Dovecot(folder, free_port(), free_port())
+    found = Dovecot(folder, free_port(), free_port(), (ids.pw_uid, ids.pw_gid))
     settings = {"pop3": found.pop3, "lmtp": found.lmtp, "cores": os.cpu_count()}
     text = DOVECOT.format(folder=folder, **settings)
     if os.geteuid() != 0:

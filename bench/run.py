@@ -21,12 +21,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import peers, table
+from bench import peers, rows, rows_stored, table
 from bench.ours import Wish
-from bench.rows import ROWS, Row
+from bench.rows import Row
+from bench.store_load import program
 from bench.table import Outcome, Sample
 from bench.world import QUICK, NewStore, Sizes, World
+from tests import databases
 
+ROWS = [*rows.ROWS, *rows_stored.ROWS]
 IN_MEMORY = {"tmpfs", "ramfs"}
 
 
@@ -45,7 +48,7 @@ def main() -> None:
     options = _options()
     if lacking := peers.missing():
         raise SystemExit(f"not installed (bench/packages.txt): {' '.join(lacking)}")
-    rows = _chosen(options.rows)
+    chosen = _chosen(options.rows)
     with _folder(options.folder) as folder, ExitStack() as stack:
         machine = described(folder)
         print("\n".join(f"{name}: {value}" for name, value in machine.items()))
@@ -54,7 +57,7 @@ def main() -> None:
         world = World(folder, stack, sizes, _stores(options.store, stack))
         accepted = {} if options.quick else table.accepted(options.store)
         found: list[Outcome] = []
-        for row in rows:
+        for row in chosen:
             samples = perform(row, world, options.rounds)
             done = table.outcomes(row.figures, samples, judged=options.store == "sqlite")
             print("\n".join(table.line(outcome, accepted) for outcome in done), flush=True)
@@ -94,6 +97,7 @@ def _folder(above: Path | None) -> Iterator[Path]:
     """On a real disk: what is measured is flushed."""
     with tempfile.TemporaryDirectory(prefix="restante-bench-", dir=above) as name:
         folder = Path(name)
+        tempfile.tempdir = name  # of the database servers
         folder.chmod(0o755)  # other servers run as users of their own
         if file_system(folder) in IN_MEMORY:
             raise SystemExit(f"{folder} is in memory; name a folder on a disk with --folder")
@@ -126,8 +130,15 @@ def _version(command: list[str]) -> str:
 
 def _stores(name: str, stack: ExitStack) -> NewStore:
     if name == "sqlite":
-        return lambda _name: Wish()
-    raise SystemExit("not yet")
+        return lambda _database: Wish()
+    start = {"postgresql": databases.postgresql, "mariadb": databases.mariadb}[name]
+    server = stack.enter_context(start(program))
+
+    def new(database: str) -> Wish:
+        assert server._process
+        return Wish(url=server.url(database), database=(server._process.pid,))
+
+    return new
 
 
 if __name__ == "__main__":

@@ -453,7 +453,7 @@ async def grow(urls: Sequence[str], sizes: Sequence[int]) -> None:
             bench.store.close()
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
     found = shutil.which(name, path="/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
     return found or sys.exit(f"{name} is not installed (tests/packages.txt)")
 
@@ -469,7 +469,7 @@ def engine_of(name: str) -> Iterator[Callable[[str], str]]:
         with tempfile.TemporaryDirectory() as folder:
             yield lambda database: f"sqlite:///{Path(folder) / database}.db"
         return
-    with servers[name](_program) as server:
+    with servers[name](program) as server:
         yield server.url
 
 

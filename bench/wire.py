@@ -6,14 +6,15 @@ and it reads like the dialog that it is.
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from bench.letters import Wrong
 
@@ -31,9 +32,6 @@ class Load:
     seconds: float
     cpu_s: float  # of the generator
     times: list[float]  # seconds of each step that was timed
-
-    def joined(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def trusting() -> ssl.SSLContext:
@@ -135,3 +133,13 @@ def together(works: Sequence[Callable[[], list[float]]]) -> Load:
     if failures:
         raise failures[0]
     return Load(began, seconds, cpu, [each for some in times for each in some])
+
+
+def tell(work: Callable[[], Load | None]) -> None:
+    """Prints the answer of a generator, or ends it with what it found wrong."""
+    try:
+        load = work()
+    except (Wrong, OSError) as failure:
+        sys.exit(f"{type(failure).__name__}: {failure}")
+    if load:
+        print(json.dumps(asdict(load)))

@@ -6,17 +6,18 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, TypeVar
 
+from bench.fill import fill
 from bench.ours import Restante, Wish, restante
 from bench.parties import Party
 from bench.peers import Dovecot, dovecot, postfix
 
+T = TypeVar("T")
 
-class NewStore(Protocol):
-    """A store of this name that is new, as our server is to be told."""
 
-    def __call__(self, name: str) -> Wish: ...
+NewStore = Callable[[str], Wish]
+"""A store of this name that is new, as our server is to be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class World:
         self._store = store
         self._servers: dict[str, object] = {}
         self._parties: dict[str, Party] = {}
+        self._made: dict[str, Any] = {}
         self._numbers = 1
 
     def numbers(self, count: int) -> int:
@@ -54,6 +56,22 @@ class World:
             self._servers[name] = self._stack.enter_context(made)
         found = self._servers[name]
         assert isinstance(found, Restante)
+        return found
+
+    def filled(self, name: str, messages: int, wish: Callable[[Wish], Wish]) -> Restante:
+        """One of ours with a large maildrop."""
+        if name not in self._servers:
+            server = self.ours(name, wish)
+            server.stop()
+            fill(server, messages)
+            server.start()
+        return self.ours(name)
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` has made when it was first asked for by this name."""
+        if name not in self._made:
+            self._made[name] = make()
+        found: T = self._made[name]
         return found
 
     def dovecot(self, name: str = "dovecot") -> Dovecot:
