@@ -34,6 +34,7 @@ CHEAP = 4  # of the users who sign in only to look what has come: bcrypt's lowes
 CONFIG = """\
 [server]
 hostname = "mail.example.test"
+resolvers = {resolvers}
 [smtp]
 listen = ["127.0.0.1:{smtp}"]
 verify = "{verify}"
@@ -54,7 +55,7 @@ class Wish:
     verify: bool = False
     listed: int = 10_000
     url: str = ""
-    also: str = ""  # of the configuration
+    resolver: str = ""  # who is asked about DNS
     database: tuple[int, ...] = ()  # processes of the store's server, which are part of the cost
 
 
@@ -105,8 +106,9 @@ class Restante:
         """The folder and the users. Who is polled has a password as everybody has by default."""
         self.folder.mkdir()
         listed, verify = self.wish.listed, "on" if self.wish.verify else "off"
+        resolvers = json.dumps([self.wish.resolver] if self.wish.resolver else [])
         ports = {"smtp": self.smtp, "pop3": self.pop3, "http": self.http}
-        text = CONFIG.format(listed=listed, verify=verify, **ports) + self.wish.also
+        text = CONFIG.format(listed=listed, verify=verify, resolvers=resolvers, **ports)
         if self.wish.url:
             (self.folder / "url").write_text(self.wish.url)
             (self.folder / "url").chmod(0o600)

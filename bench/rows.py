@@ -12,11 +12,18 @@ from bench.ours import Wish
 from bench.parties import POLLED, Cost, Party
 from bench.table import Figure, Sample
 from bench.world import World
+from tests.nameserver import nameserver
 
 Measure = Callable[[], Sample]
 KB4, KB100 = 4096, 100_000
 FETCHERS = 4  # maildrops that are fetched at the same time, users 100 to 103 and 104 to 107
 POLLS = 50  # of each client in a round
+ZONE = {
+    "example.net": (("TXT", '"v=spf1 include:_spf.example.net -all"'),),
+    "_spf.example.net": (("TXT", '"v=spf1 ip4:127.0.0.0/8 -all"'),),
+    "client.example.net": (("TXT", '"v=spf1 ip4:127.0.0.0/8 -all"'),),
+    "_dmarc.example.net": (("TXT", '"v=DMARC1; p=reject"'),),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +130,12 @@ def _polled(party: Party, users: list[str], each: int) -> Sample:
 
 
 def _verified(world: World) -> Mapping[str, Measure]:
+    """SPF with an include, and DMARC; `bench/verify.py` says what signatures cost."""
+    dns = world.once("nameserver", partial(world.keep, nameserver(ZONE)))
+    dns.ttl = 3600
+
     def on(wish: Wish) -> Wish:
-        return replace(wish, verify=True)
+        return replace(wish, verify=True, resolver=str(dns.endpoint))
 
     verifying = world.ours("verifying", on).party("Restante that verifies")
     job = {"connections": 20, "messages": world.sizes.many}

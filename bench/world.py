@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -66,6 +66,10 @@ class World:
             fill(server, messages)
             server.start()
         return self.ours(name)
+
+    def keep(self, made: AbstractContextManager[T]) -> T:
+        """Until the end of the run."""
+        return self._stack.enter_context(made)
 
     def once(self, name: str, make: Callable[[], T]) -> T:
         """What `make` has made when it was first asked for by this name."""
