@@ -52,6 +52,7 @@ exempt = ["127.0.0.0/8"]
 class Wish:
     """What is not as by default."""
 
+    users: int = USERS
     verify: bool = False
     listed: int = 10_000
     url: str = ""
@@ -109,12 +110,12 @@ class Restante:
         resolvers = json.dumps([self.wish.resolver] if self.wish.resolver else [])
         ports = {"smtp": self.smtp, "pop3": self.pop3, "http": self.http}
         text = CONFIG.format(listed=listed, verify=verify, resolvers=resolvers, **ports)
+        self.data.mkdir(mode=0o700)
         if self.wish.url:
-            (self.folder / "url").write_text(self.wish.url)
-            (self.folder / "url").chmod(0o600)
+            (self.data / "url").write_text(self.wish.url)
+            (self.data / "url").chmod(0o600)
             text += '[store]\nurl_file = "url"\n'
         self.config.write_text(text)
-        self.data.mkdir(mode=0o700)
         asyncio.run(self._people())
 
     async def _people(self) -> None:
@@ -125,7 +126,7 @@ class Restante:
             closing(Passwords(cost=CHEAP)) as cheap,
         ):
             await store.domains.add(parse_domain(DOMAIN))
-            for n, login in enumerate(f"user{n}" for n in range(USERS)):
+            for n, login in enumerate(f"user{n}" for n in range(self.wish.users)):
                 hashed = await (passwords if n < POLLED else cheap).hash(SECRET)
                 await store.accounts.add(login, hashed, role=Role.USER)
                 await store.domains.add_address(Address.parse(f"{login}@{DOMAIN}"), login)
