@@ -81,7 +81,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="where the servers' folders are made")
     parser.add_argument("--details", type=Path, help="a file for the outcomes, as JSON")
     parser.add_argument("--accept", action="store_true", help="write bench/baseline.json")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.accept and options.quick:
+        parser.error("small sizes show that it works, not what is to be kept")
+    return options
 
 
 def _chosen(names: str) -> list[Row]:

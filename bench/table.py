@@ -133,18 +133,23 @@ def _short(number: float) -> str:
     )
 
 
-def accepted(store: str) -> dict[str, float]:
+def accepted(store: str, baseline: Path = BASELINE) -> dict[str, float]:
     """The ratios of the last run that was accepted."""
-    if not BASELINE.exists():
+    if not baseline.exists():
         return {}
-    ratios: dict[str, dict[str, float]] = json.loads(BASELINE.read_text())["ratios"]
+    ratios: dict[str, dict[str, float]] = json.loads(baseline.read_text())["ratios"]
     return ratios.get(store, {})
 
 
-def accept(store: str, found: Sequence[Outcome], machine: dict[str, str]) -> None:
+def accept(
+    store: str,
+    found: Sequence[Outcome],
+    machine: dict[str, str],
+    baseline: Path = BASELINE,
+) -> None:
     """From now on these are the ratios to compare with; rows that did not run keep theirs."""
-    kept = json.loads(BASELINE.read_text()) if BASELINE.exists() else {"ratios": {}}
+    kept = json.loads(baseline.read_text()) if baseline.exists() else {"ratios": {}}
     ratios = kept["ratios"].setdefault(store, {})
     ratios |= {outcome.key: round(outcome.ratio, 2) for outcome in found}
     text = json.dumps({"machine": machine, "ratios": kept["ratios"]}, indent=2, sort_keys=True)
-    BASELINE.write_text(text + "\n")
+    baseline.write_text(text + "\n")

@@ -1,8 +1,10 @@
 """Ratios are those of rounds, whichever way is better."""
 
+from pathlib import Path
+
 import pytest
 
-from bench.table import Figure, Sample, outcomes
+from bench.table import Figure, Sample, accept, accepted, line, outcomes
 
 RATE, TIME = Figure("deliveries", "/s", 2), Figure("the slowest", "ms", 3)
 SAMPLES = {
@@ -30,3 +32,16 @@ def test_an_aim_is_missed_by_little_too() -> None:
     assert missed.met is False
     [unjudged] = outcomes((RATE,), ours, judged=False)
     assert unjudged.met is None
+
+
+def test_a_ratio_that_fell_since_it_was_accepted_is_told(tmp_path: Path) -> None:
+    baseline = tmp_path / "baseline.json"
+    assert accepted("sqlite", baseline) == {}
+    found = outcomes((RATE, TIME), SAMPLES, judged=True)
+    accept("sqlite", found, {"machine": "this one"}, baseline)
+    accept("mariadb", found[:1], {"machine": "this one"}, baseline)
+    kept = accepted("sqlite", baseline)
+    assert len(kept) == len(found)
+    assert not any("WORSE" in line(each, kept) for each in found)
+    kept[found[0].key] *= 1.2
+    assert "WORSE: it was 3.6" in line(found[0], kept)
