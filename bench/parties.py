@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -167,7 +167,6 @@ def _command(module: str, job: Any, *kind: str) -> list[str]:
     return [sys.executable, "-m", f"bench.{module}", *kind, json.dumps(asdict(job))]
 
 
-def octets_in(folder: Path, names: Iterable[str] = ("*",)) -> int:
+def octets_in(folder: Path) -> int:
     """Of all files below, by their length."""
-    found = {path for name in names for path in folder.rglob(name) if path.is_file()}
-    return sum(path.stat().st_size for path in found)
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -14,7 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -269,6 +269,5 @@ def _answers(port: int) -> bool:
 
 def missing() -> list[str]:
     """Programs that are not there (bench/packages.txt)."""
-    where: Callable[[str], bool] = lambda path: Path(path).exists()  # noqa: E731
-    needed = ["/usr/sbin/dovecot", "/usr/lib/dovecot/lmtp", "/usr/lib/dovecot/pop3"]
-    return [path for path in [*needed, "/usr/sbin/postfix"] if not where(path)]
+    dovecot = ("/usr/sbin/dovecot", "/usr/lib/dovecot/lmtp", "/usr/lib/dovecot/pop3")
+    return [path for path in (*dovecot, "/usr/sbin/postfix") if not Path(path).exists()]
