@@ -53,5 +53,6 @@ async def _fill(url: str, messages: int) -> None:
         followed = {"maildrop_id": bench.drop, "name": FOLLOWER, "modseq": messages}
         with bench.engine.begin() as connection:
             connection.execute(insert(schema.follower).values(followed))
+        await bench.store.profiles.change(LOGIN, quota_octets=0)  # a million messages are 5 GB
         await bench.store.accounts.set_password(LOGIN, await passwords.hash(SECRET))
         await bench.store.domains.add_address(Address.parse(f"{LOGIN}@{DOMAIN}"), LOGIN)
