@@ -11,6 +11,7 @@ from enum import Enum, auto
 from typing import Generic, Literal, Protocol, TypeVar
 
 from api.models import Answer, Body, Query
+from api.models_dns import Check, Records, SourceName
 from api.page_session import Page
 from auth.login import Login
 from auth.passwords import Passwords
@@ -121,11 +122,32 @@ class Setting:
     accepted: str
 
 
+class Dns(Protocol):
+    """What is told of a domain's DNS records; `sends_via` as the store has it."""
+
+    def told(self, domain: str, sends_via: str | None, only: str | None) -> Records: ...
+
+    def text(
+        self,
+        domain: str,
+        sends_via: str | None,
+        only: str | None,
+        *,
+        form: Literal["table", "zone", "csv"],
+    ) -> str: ...
+
+    async def check(self, domain: str, sends_via: str | None, only: SourceName | None) -> Check:
+        """Asks both sides, or only one, now."""
+
+
 class House(Protocol):
     """What the API is told of the whole server by whoever put it together."""
 
     @property
     def metrics(self) -> Counts: ...
+
+    @property
+    def dns(self) -> Dns: ...
 
     async def facts(self) -> Facts: ...
 

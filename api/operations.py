@@ -11,6 +11,7 @@ from typing import Any, Final
 from api import models_admin as admin
 from api import models_auth as auth
 from api import models_collect as collect
+from api import models_dns as dns
 from api import models_mail as mail
 from api.models import Answer
 from api.problems import KINDS
@@ -235,6 +236,8 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         admin.DomainDetail, {"plus": "+-", "self_service": True}, "domain-in-use"
     ),
     "DELETE /api/domains/{name}": _done("domain-in-use", versioned=True, query={"force": "true"}),
+    "GET /api/domains/{name}/dns": Operation(dns.Records, query={"format": "json"}, also=TEXT),
+    "POST /api/domains/{name}/dns/check": Operation(dns.Check, query={"resolver": "configured"}),
     "GET /api/addresses": Operation(admin.AddressPage, problems=("cursor-mismatch",)),
     "POST /api/addresses": _made(
         admin.AddressDetail,

@@ -11,6 +11,7 @@ from api import (
     account,
     attachments,
     collectors,
+    domain_dns,
     domains,
     emails,
     frame,
@@ -52,6 +53,7 @@ from api.models_collect import (
     ReceiveWish,
     RunWish,
 )
+from api.models_dns import CheckQuery, RecordsQuery
 from api.models_mail import (
     AttachmentQuery,
     DeleteQuery,
@@ -214,6 +216,14 @@ ADMIN_ROUTES: Final[tuple[Route[Any, Any], ...]] = (
     Route("PUT", "/api/domains/{name}", domains.change, Scope.ADMIN_WRITE, body=DomainChange),
     Route(
         "DELETE", "/api/domains/{name}", domains.remove, Scope.ADMIN_WRITE, query=RemoveDomainQuery
+    ),
+    Route("GET", "/api/domains/{name}/dns", domain_dns.show, Scope.ADMIN_READ, query=RecordsQuery),
+    Route(
+        "POST",
+        "/api/domains/{name}/dns/check",
+        domain_dns.check,
+        Scope.ADMIN_READ,
+        query=CheckQuery,
     ),
     Route("GET", "/api/addresses", domains.addresses, Scope.ACCOUNT, query=AddressesQuery),
     Route("POST", "/api/addresses", domains.create_address, Scope.ACCOUNT, body=NewAddress),

@@ -312,6 +312,7 @@ class Server:
             "backup_age_s": await self.store.nightly.age_s(),
             "certificate_days": self.certificate.days_left,
             "certificate_sha256": self.certificate.fingerprint,
+            "key_sha256": self.certificate.key_sha256,
         }
 
 

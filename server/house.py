@@ -16,6 +16,7 @@ from net.tls import Certificate
 from server.config import Config, settings
 from server.config_forms import mask
 from server.counters import Counters
+from server.domain_dns import DomainDns
 from server.history import History
 from store.store import Store
 
@@ -32,6 +33,10 @@ class House:
     started_at: datetime
     past: History
     serving: bool = False
+
+    @property
+    def dns(self) -> DomainDns:
+        return DomainDns(self.config, self.certificate.key_sha256)
 
     @property
     def metrics(self) -> Counts:

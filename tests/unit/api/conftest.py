@@ -35,6 +35,8 @@ from net.limits import Connections, Failures, OctetBudget
 from net.listen import Endpoint, bind
 from net.metrics import CONNECTIONS, QUEUE, Gauges, Metrics
 from net.rates import Rates
+from server.config import Config
+from server.domain_dns import DomainDns
 from store.records import Account, Role, StoreSettings
 from store.store import Store
 
@@ -59,6 +61,8 @@ class House:
 
     def __init__(self) -> None:
         self.metrics = Metrics()
+        server = {"hostname": HOSTNAME, "resolvers": ["127.0.0.1:9"]}  # nobody is there
+        self.dns = DomainDns(Config.model_validate({"server": server}))
         self.missing = ""
 
     async def facts(self) -> Facts:
