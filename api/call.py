@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
@@ -12,6 +12,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 
 from api.models import Answer, Body, Query
 from api.models_dns import Check, Records, SourceName
+from api.models_doctor import Findings, GroupName
 from api.page_session import Page
 from auth.login import Login
 from auth.passwords import Passwords
@@ -148,6 +149,9 @@ class House(Protocol):
 
     @property
     def dns(self) -> Dns: ...
+
+    async def examine(self, only: Collection[GroupName] | None) -> Findings:
+        """What is wrong with it, of all groups or those named."""
 
     async def facts(self) -> Facts: ...
 

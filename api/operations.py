@@ -12,6 +12,7 @@ from api import models_admin as admin
 from api import models_auth as auth
 from api import models_collect as collect
 from api import models_dns as dns
+from api import models_doctor as doctor
 from api import models_mail as mail
 from api.models import Answer
 from api.problems import KINDS
@@ -253,6 +254,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "POST /api/invites": _made(admin.InviteMade, {"uses": 1, "address": "ada@example.org"}),
     "DELETE /api/invites/{id}": _done(),
     "GET /api/server": Operation(admin.ServerDetail),
+    "GET /api/server/doctor": Operation(doctor.Findings, query={"only": "tls,store"}),
     "GET /api/config": Operation(admin.Settings),
 }
 

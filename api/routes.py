@@ -54,6 +54,7 @@ from api.models_collect import (
     RunWish,
 )
 from api.models_dns import CheckQuery, RecordsQuery
+from api.models_doctor import DoctorQuery
 from api.models_mail import (
     AttachmentQuery,
     DeleteQuery,
@@ -237,6 +238,7 @@ ADMIN_ROUTES: Final[tuple[Route[Any, Any], ...]] = (
     Route("GET", "/api/docs", reading.docs, Rule.NONE),
     Route("GET", "/problems/{slug}", reading.problem, Rule.NONE),
     Route("GET", "/api/server", server.show, Scope.ADMIN_READ),
+    Route("GET", "/api/server/doctor", server.doctor, Scope.ADMIN_READ, query=DoctorQuery),
     Route("GET", "/api/config", server.config, Scope.ADMIN_READ),
 )
 

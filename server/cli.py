@@ -24,6 +24,7 @@ from server.config_cli import CONFIG
 from server.config_sources import closest
 from server.credential_cli import APP_PASSWORD, INVITE, TOKEN
 from server.dns_cli import DNS
+from server.doctor_cli import DOCTOR
 from server.domain_cli import ADDRESS, DOMAIN
 from server.knock import Turned
 from server.knock import knock as knock_at
@@ -55,6 +56,7 @@ _GROUPS |= {"collect": COLLECT, "dns": DNS, "mail": MAIL, "db": DB}
 for _name, _group in _GROUPS.items():
     APP.add_typer(_group, name=_name)
 APP.add_typer(FILES)
+APP.add_typer(DOCTOR)
 
 PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from standard input.")

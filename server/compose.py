@@ -52,6 +52,7 @@ from server.parts import (
     open_store,
     utc_now,
 )
+from server.rounds import Rounds
 from server.share import Share, shared, shown
 from smtpin.handler import Handler, Intake
 from smtpin.limits import Limits, Shared, misses_allowance, octets_allowance
@@ -107,6 +108,7 @@ class Server:
             await self._api.start(share.sockets.http, share.sockets.https, secure)
             if share.commanded:
                 await self._control.start()
+                self._rounds.start()
             self.store.directory.start()
             self.store.indexer.start()
             self.store.leases.start()
@@ -179,10 +181,12 @@ class Server:
             **bound(collect_acts.ACTS, collects),
             "status": self.status,
             "reload": self._reload,
+            "doctor": self._house.doctor,
         }
         long_acts = {name: partial(act, store) for name, act in transfer.LONG_ACTS.items()}
         long_acts["collect run"] = partial(collect_acts.run, collects)
         self._control = Control(config.server.data_dir, acts, long_acts)
+        self._rounds = Rounds(self._house.examine, config.server.data_dir)
 
     def _site(self) -> Site:
         config = self.config
@@ -263,6 +267,7 @@ class Server:
         self.past.stop()
         await self._control.stop()  # where it was started
         await self._collector.stop()
+        await self._rounds.stop()  # the same
         await self.store.nightly.stop()
         await self.store.upkeep.stop()
         await asyncio.gather(

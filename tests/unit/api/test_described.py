@@ -213,6 +213,7 @@ async def succeed(seen: Seen, client: aiohttp.ClientSession) -> None:
         "GET /api/docs",
         "GET /api/server",
         "GET /api/config",
+        "GET /api/server/doctor",
     ):
         await ask(client, row)
     await versions(seen, client, "/api/openapi.json", "/api/docs")
