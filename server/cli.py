@@ -30,6 +30,7 @@ from server.knock import Turned
 from server.knock import knock as knock_at
 from server.limits_cli import LIMITS
 from server.mail_cli import MAIL
+from server.setup_cli import SETUP
 from server.terminal import Terminal, command, confirm, octets_of, read_address
 from server.transfer_cli import DB, FILES
 from server.trouble import Trouble
@@ -57,6 +58,7 @@ for _name, _group in _GROUPS.items():
     APP.add_typer(_group, name=_name)
 APP.add_typer(FILES)
 APP.add_typer(DOCTOR)
+APP.add_typer(SETUP)
 
 PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from standard input.")
@@ -85,17 +87,21 @@ def _say(text: str) -> None:
     APP,
     "quickstart",
     "restante quickstart you@example.org",
-    "restante quickstart you@example.org --dir /srv/mail",
+    "restante quickstart you@example.org --from-try --dir /srv/mail",
 )
 def quickstart(
     terminal: Terminal,
     address: Annotated[str, typer.Argument(help="The first address, in a domain of yours.")],
     directory: Annotated[Path, typer.Option("--dir", help="Its folder.")] = Path("restante"),
+    from_try: Annotated[
+        bool, typer.Option("--from-try", help="Take along what is in ./restante-try.")
+    ] = False,
 ) -> None:
     """Configuration, certificate, store and first administrator, in one folder."""
     from server import trial
 
-    made = trial.quickstart(directory, read_address(address))
+    tried = Path("restante-try").absolute() if from_try else None
+    made = trial.quickstart(directory, read_address(address), trial=tried)
     answer = {
         "config": str(made.config_file),
         "login": made.login,
