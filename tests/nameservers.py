@@ -17,11 +17,12 @@ from tests.waiting import free_port, until
 Needs = Callable[[str], str]
 
 SILENT = "127.0.0.2"  # has the port of the name server open, and never answers
+BEHIND = "127.0.0.3"  # a second name server, whose zones have the serial before that of the first
 
 KNOT = """\
 server:
     rundir: {folder}
-    listen: 127.0.0.1@{port}
+    listen: {host}@{port}
 log:
   - target: stderr
     any: warning
@@ -69,10 +70,11 @@ stub-zone:
 
 HEAD = """\
 $TTL 300
-@ SOA ns1 hostmaster 5 3600 600 86400 60
+@ SOA ns1 hostmaster {serial} 3600 600 86400 60
 @ NS ns1
 ns1 A 127.0.0.1
 """
+NOW = 5  # the serial of every zone
 
 
 @dataclass(frozen=True)
@@ -84,24 +86,24 @@ class Nameservers:
 
     def serve(self, name: str, zone: str) -> None:
         """From now on this is in the zone; the resolver remembers what was there."""
-        (self._folder / f"{name}.zone").write_text(HEAD + zone)
+        (self._folder / f"{name}.zone").write_text(HEAD.format(serial=NOW) + zone)
         reload = [*self._control, "-b", "zone-reload", f"{name}."]
         subprocess.run(reload, capture_output=True, check=True)
 
 
 @contextmanager
-def nameservers(folder: Path, zones: Mapping[str, str], needs: Needs) -> Iterator[Nameservers]:
-    """Serves each zone: the name without dot, and what is in it beside its name server."""
+def nameservers(
+    folder: Path, zones: Mapping[str, str], needs: Needs, behind: Mapping[str, str] | None = None
+) -> Iterator[Nameservers]:
+    """Serves each zone: the name without dot, and what is in it beside its name server.
+
+    Those in `behind` are served as they were one serial ago, by a server of their own.
+    """
     port, resolver = free_port(), free_port()
-    config = folder / "knot.conf"
-    text = KNOT.format(folder=folder, port=port)
     children = [name.removesuffix(".test") for name in zones if name.endswith(".test")]
     delegations = [f"{child} NS ns1.{child}\n" for child in children]
-    for name in ("test", *zones):
-        signing = "on" if name == "signed.test" else "off"
-        text += f"  - domain: {name}.\n    dnssec-signing: {signing}\n"
-        (folder / f"{name}.zone").write_text(HEAD + zones.get(name, "".join(delegations)))
-    config.write_text(text)
+    delegating = {"test": "".join(delegations)}
+    config = _configure(folder, "127.0.0.1", port, delegating | dict(zones), serial=NOW)
     with ExitStack() as opened:
         silent = opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         silent.bind((SILENT, port))
@@ -109,6 +111,12 @@ def nameservers(folder: Path, zones: Mapping[str, str], needs: Needs) -> Iterato
         ends = [needs("setpriv"), "--pdeathsig", "KILL"]
         _start(opened, [*ends, needs("knotd"), "-c", str(config)], folder / "knot.log")
         until(lambda: _answers(port), "the name server answers")
+        if behind:
+            old = _configure(
+                folder / "behind", BEHIND, port, delegating | dict(behind), serial=NOW - 1
+            )
+            _start(opened, [*ends, needs("knotd"), "-c", str(old)], folder / "behind.log")
+            until(lambda: _answers(port, BEHIND), "the second name server answers")
         keys = [needs("keymgr"), "-c", str(config), "signed.test.", "ds"]
         said = subprocess.run(keys, capture_output=True, text=True, check=True).stdout
         [anchor] = [line for line in said.splitlines() if line.split()[4] == "2"]  # SHA-256
@@ -129,6 +137,20 @@ def nameservers(folder: Path, zones: Mapping[str, str], needs: Needs) -> Iterato
         yield found
 
 
+def _configure(
+    folder: Path, host: str, port: int, zones: Mapping[str, str], *, serial: int
+) -> Path:
+    folder.mkdir(exist_ok=True)
+    text = KNOT.format(folder=folder, host=host, port=port)
+    for name, zone in zones.items():
+        signing = "on" if name == "signed.test" else "off"
+        text += f"  - domain: {name}.\n    dnssec-signing: {signing}\n"
+        (folder / f"{name}.zone").write_text(HEAD.format(serial=serial) + zone)
+    config = folder / "knot.conf"
+    config.write_text(text)
+    return config
+
+
 def _start(opened: ExitStack, command: list[str], log: Path) -> None:
     with log.open("ab") as out:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
@@ -139,12 +161,12 @@ def _start(opened: ExitStack, command: list[str], log: Path) -> None:
 _QUESTION = bytes.fromhex("123401000001000000000000") + b"\x04test\x00\x00\x06\x00\x01"
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int, host: str = "127.0.0.1") -> bool:
     """Whether the server on this port tells of the zone test."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         asking.settimeout(0.5)
         try:
-            asking.connect(("127.0.0.1", port))
+            asking.connect((host, port))
             asking.send(_QUESTION)
             answer = asking.recv(512)
         except (ConnectionRefusedError, TimeoutError):

@@ -9,9 +9,10 @@ from mail.mta_sts import policy_id, policy_text
 from net.listen import Endpoint
 from net.lookup import look
 from net.resolve import NoAnswer, Resolver
+from server.domain_dns import check_detail, check_table
 from server.zone import NOBODY, Plan, wanted
 from server.zone_survey import Survey, Surveyor
-from tests.nameservers import SILENT, Nameservers, nameservers
+from tests.nameservers import BEHIND, SILENT, Nameservers, nameservers
 
 HASH = "ab" * 32
 POLICY = policy_id(policy_text("mail.right.test", "testing"))
@@ -66,14 +67,16 @@ mail A 192.0.2.99
 _dmarc TXT "v=DMARC1; p=reject"
 _dmarc TXT "v=DMARC1; p=none"
 """,
+    "moved.test": f"@ NS ns0\nns0 A {BEHIND}\n" + RIGHT,
 }
+BEFORE = {"moved.test": f"@ NS ns0\nns0 A {BEHIND}\n@ MX 10 mail.old.example.\n"}
 
 
 @pytest.fixture(scope="module")
 def dns(
     tmp_path_factory: pytest.TempPathFactory, needs: Callable[[str], str]
 ) -> Iterator[Nameservers]:
-    with nameservers(tmp_path_factory.mktemp("dns"), ZONES, needs) as found:
+    with nameservers(tmp_path_factory.mktemp("dns"), ZONES, needs, BEFORE) as found:
         yield found
 
 
@@ -170,6 +173,16 @@ async def test_a_name_server_that_is_silent_is_named_and_holds_up_nobody(dns: Na
     assert {each.state for checked in found.checked for each in checked.sightings} <= {
         *("ok", "missing", "wrong")  # and none that is skipped
     }
+
+
+async def test_a_name_server_that_is_behind_is_named_and_not_believed(dns: Nameservers) -> None:
+    found = await survey(dns, plan("moved.test"))
+    [mx] = [each for each in found.checked if each.record.key == "mx"]
+    [zone] = [each for each in mx.sightings if each.source == "authoritative"]
+    assert zone.found.values == ("10 mail.moved.test.",)
+    told = f"ns0.moved.test ({BEHIND}) has an older zone: 4, not 5"
+    assert found.problems == (told,)
+    assert told in check_table(check_detail(found)).splitlines()  # what `dns check` prints
 
 
 async def test_a_resolver_that_is_silent_leaves_what_the_other_says(dns: Nameservers) -> None:
