@@ -8,7 +8,11 @@ from pydantic import BeforeValidator
 
 from api.models import Answer, Query
 
-GroupName = Literal["machine", "ports", "tls", "store", "dns", "backup", "access"]
+# fmt: off
+GroupName = Literal[
+    "machine", "ports", "tls", "store", "dns", "collect", "limits", "backup", "access",
+]
+# fmt: on
 MarkName = Literal["ok", "fix", "note", "skip"]
 
 

@@ -9,6 +9,7 @@ NEVER     change anything; reach out for port 25 from here, which says nothing a
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import resource
 import shutil
@@ -19,31 +20,36 @@ from typing import Final
 
 from api.models_dns import Check, CheckedDetail
 from api.models_doctor import FindingDetail, Findings, GroupName, MarkName
+from mail.ident import row_id_text
 from net.listen import Endpoint, holder
 from net.tls import Certificate
 from server import folder
 from server.config import Config
+from server.counters import Counters
 from server.domain_dns import DomainDns, fine
 from server.parts import floor_octets
 from server.share import descriptors_needed
 from server.trouble import Trouble
 from store import nightly
-from store.records import Domain
+from store.records import CollectorState, Domain
 from store.store import Store
 
 RENEW_DAYS: Final = 21
 BACKUP_AGE: Final = timedelta(days=2)
 AHEAD: Final = timedelta(minutes=5)
+FAILS: Final = 3  # of a collector, one after the other: before that it is the provider's bad hour
+STREAK: Final = 50  # connections of one client, with no other in between
 
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """`listening` None: no server runs."""
+    """`listening` and `counters` None: no server runs."""
 
     config: Config
     store: Store
     certificate: Certificate | Trouble
     listening: Mapping[str, Sequence[Endpoint]] | None = None
+    counters: Counters | None = None
 
 
 async def examine(patient: Patient, only: Collection[GroupName] | None = None) -> Findings:
@@ -200,6 +206,58 @@ def _words(item: CheckedDetail) -> str:
     return f"{kind} is {item.state} at {item.name} ({item.why})"
 
 
+async def _collect(patient: Patient) -> list[FindingDetail]:
+    """No address at a provider and none of its words: this is logged, and told to who may not read
+    other people's mail.
+    """
+    sources = await patient.store.collectors.of(None)
+    logins = {each.maildrop_id: each.login for each in await patient.store.accounts.all()}
+    found, well = [], 0
+    for source in sources:
+        key = row_id_text(source.id)
+        name = f"collector {key} of {logins.get(source.maildrop_id, 'nobody')}, at {source.host},"
+        if source.paused:
+            todo = f"restante collect pause {key} --undo"
+            found.append(finding("collect", "note", f"{name} is paused", todo))
+        elif source.state is CollectorState.STOPPED:
+            text = f"{name} has stopped: its login was refused"
+            found.append(finding("collect", "fix", text, f"restante collect password {key}"))
+        elif source.state is CollectorState.FAILING:
+            mark: MarkName = "note" if source.fails < FAILS else "fix"
+            text = f"{name} fails" if mark == "fix" else f"{name} failed, and is tried again"
+            found.append(finding("collect", mark, text, f"restante collect test {key}"))
+        else:
+            well += 1
+    text = f"{well} of {len(sources)} collectors run" if sources else "no mail is collected"
+    return [finding("collect", "ok", text), *found]
+
+
+async def _limits(patient: Patient) -> list[FindingDetail]:
+    """Behind a proxy that does not say whom it speaks for, all clients are one to the limits."""
+    counters = patient.counters
+    if patient.listening is None or counters is None:
+        return [finding("limits", "skip", "clients are counted while a server runs")]
+    found = []
+    for name, counted, key in (
+        ("smtp", counters.smtp, "server.proxy_protocol"),
+        ("pop3", counters.pop3, "server.proxy_protocol"),
+        ("http", counters.http, "api.trusted_proxies"),
+    ):
+        client, times, refused = await counted.streak()
+        if times < STREAK or not ipaddress.ip_network(client).is_private:
+            continue  # a stranger who comes often is no proxy
+        text = f"{name.upper()}: all clients seem to be {client}"
+        todo = f"restante config explain {key}"
+        if refused:
+            found.append(
+                finding("limits", "fix", f"{text}, and some were refused for being too many", todo)
+            )
+        elif not all(each.loopback for each in patient.listening.get(name, ())):
+            text += ": if that is a proxy, their limits count them as one"
+            found.append(finding("limits", "note", text, todo))
+    return found or [finding("limits", "ok", "clients are told apart")]
+
+
 async def _backup(patient: Patient) -> list[FindingDetail]:
     place = patient.config.store.backup_dir
     if place is None:
@@ -231,6 +289,8 @@ GROUPS: Final[Mapping[GroupName, Callable[[Patient], Awaitable[list[FindingDetai
     "tls": _tls,
     "store": _store,
     "dns": _dns,
+    "collect": _collect,
+    "limits": _limits,
     "backup": _backup,
     "access": _access,
 }

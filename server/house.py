@@ -38,7 +38,7 @@ class House:
     serving: bool = False
 
     async def examine(self, only: Collection[GroupName] | None = None) -> Findings:
-        patient = Patient(self.config, self.store, self.certificate, self.listening)
+        patient = Patient(self.config, self.store, self.certificate, self.listening, self.counters)
         return await examine(patient, only)
 
     async def doctor(self, *, only: list[GroupName] | None = None) -> dict[str, Any]:

@@ -2,10 +2,14 @@
 
 import json
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from tests.dovecot import PASSWORD, dovecot
 from tests.kit import CONFIG
-from tests.program import restante, running
+from tests.program import restante, running, succeed
 
 NOWHERE = '[server]\nresolvers = ["127.0.0.1:9"]\n'
 
@@ -50,3 +54,40 @@ def test_a_stopped_and_a_running_server_are_looked_over(two_users: Path) -> None
         assert said.stdout.endswith("1 thing to fix.\n")
     unknown = restante("doctor", "--only", "dsn", folder=two_users)
     assert unknown.returncode == 2
+
+
+def test_a_collector_that_has_stopped_goes_on_by_the_command_that_is_told(
+    two_users: Path, needs: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def looked_at() -> tuple[str, str, str]:
+        _, items = examined(two_users, "--only", "collect")
+        return items[-1]["mark"], items[-1]["text"], items[-1]["next"]
+
+    assert looked_at() == ("ok", "no mail is collected", "")
+    with dovecot(needs, host="localhost") as remote:
+        monkeypatch.setenv("SSL_CERT_FILE", str(remote.certificate))
+        text = CONFIG.format(smtp=0, pop3=0, http=0)
+        private = 'private_targets = ["127.0.0.0/8", "::1/128"]\n[smtp]'
+        (two_users / "config.toml").write_text(text.replace("[smtp]", private, 1))
+        succeed("user", "add", "ann", folder=two_users)
+        place = ("--host", "localhost", "--port", str(remote.tls.port), "--username", "ann")
+        add = ("collect", "add", "ann@example.net", "--to", "ann", *place)
+        done = restante(
+            *add, "--no-test", "--password-stdin", folder=two_users, answer="a wrong one\n"
+        )
+        assert done.returncode == 0, done.stderr
+        remote.put("ann", [b"Subject: hello\r\n\r\nhello\r\n"])
+        run = ("collect", "run", "ann@example.net")
+        restante(*run, folder=two_users)
+        assert looked_at()[0] == "note"  # it is tried again by itself
+        for _ in range(2):
+            restante(*run, folder=two_users)
+        mark, told, todo = looked_at()
+        assert mark == "fix"
+        assert "of ann, at localhost, has stopped" in told
+        assert "ann@" not in told  # whoever may look a server over need not know that
+        program, *command = todo.split()
+        assert program == "restante"
+        mended = restante(*command, "--password-stdin", folder=two_users, answer=f"{PASSWORD}\n")
+        assert mended.returncode == 0, mended.stderr
+        assert looked_at() == ("ok", "1 of 1 collectors run", "")
