@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
+from api import cards
 from api import models_auth as models
 from api.call import Call, Door, Reply
 from api.lists import Listing
@@ -14,7 +16,8 @@ from api.problems import Problem
 from api.users import detail
 from auth import app_passwords, codes
 from auth.scopes import Scope, line, of_line
-from mail.errors import BadCredentials
+from mail.address import Address
+from mail.errors import BadCredentials, NotFound
 from mail.ident import new_row_id, parse_row_id, row_id_text
 from net.limits import Peer
 from store.records import (
@@ -78,28 +81,32 @@ async def _addresses(call: Call[Any, Any]) -> list[str]:
 async def client_config(call: Call[models.CardQuery, None]) -> Reply:
     """GET /api/me/client-config: what a mail app is set up with."""
     card = await _card(call)
-    if call.query.format == "json":
-        return Reply(card)
-    incoming = card.incoming
-    text = (
-        f"Incoming mail   POP3\nServer          {incoming.host}\nPort            {incoming.port}\n"
-        f"Security        {incoming.security}\nAuthentication  {incoming.authentication}\n"
-        f"User name       {incoming.username}\n"
-        f"Addresses       {', '.join(card.addresses) or 'none yet'}\n"
-    )
-    return Reply(text.encode(), content_type="text/plain; charset=utf-8")
+    match call.query.format:
+        case "json":
+            return Reply(card)
+        case "text":
+            return Reply(cards.as_text(card), content_type=cards.TEXT)
+        case "thunderbird":
+            domain = card.addresses[0].rpartition("@")[2] if card.addresses else card.incoming.host
+            provider = cards.Provider(domain, card.incoming, card.outgoing)
+            return Reply(cards.as_autoconfig(provider), content_type=cards.XML)
+        case "apple":
+            named = {"Content-Disposition": 'attachment; filename="mail.mobileconfig"'}
+            profile = cards.as_apple_profile(card)
+            return Reply(profile, content_type=cards.APPLE, headers=named)
 
 
 async def _card(call: Call[Any, Any]) -> models.Card:
-    incoming = models.Incoming(
-        protocol="pop3",
-        host=call.parts.hostname,
-        port=call.parts.site.pop3_port,
-        security="SSL/TLS",
-        authentication="normal password",
-        username=call.account.login,
+    addresses, parts = await _addresses(call), call.parts
+    domain = None
+    if addresses:
+        with suppress(NotFound):  # removed meanwhile
+            domain = await parts.store.domains.get(Address.parse(addresses[0]).domain)
+    return models.Card(
+        addresses=addresses,
+        incoming=cards.incoming(parts, call.account.login),
+        outgoing=cards.outgoing(parts, domain),
     )
-    return models.Card(addresses=await _addresses(call), incoming=incoming)
 
 
 async def change_password(call: Call[Query, models.ChangePassword]) -> Reply:

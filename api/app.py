@@ -22,7 +22,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from aiohttp_session import session_middleware
 
-from api import doors, models, page_frame, problems, replies, security
+from api import discovery, doors, models, page_frame, problems, replies, security
 from api.call import ApiParts, Call, Door, Reply
 from api.connection import Connection
 from api.page_session import STORE, Page, Storage
@@ -38,6 +38,7 @@ NAMES: Final = web.AppKey("names", frozenset[str])
 PAGE: Final = web.RequestKey("page", Page)
 HSTS: Final = "max-age=31536000"  # RFC 6797 section 6.1.1
 ANY_HOST: Final = frozenset(route.path for route in ROUTES if route.any_host)
+DISCOVERY: Final = frozenset(route.path for route in ROUTES if route.discovery)
 
 
 class ApiServer:
@@ -130,8 +131,9 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     """What the handler makes of it, or the problem document of what it raised."""
     try:
         parts = request.app[PARTS]
-        if request.path not in ANY_HOST:
-            security.check_host(request, request.app[NAMES], request[TRAIL].peer)
+        resource = request.match_info.route.resource
+        if resource is None or resource.canonical not in ANY_HOST:
+            await _check_host(request)
             if not doors.check_way(request, parts.site.proxies):
                 place = f"{parts.site.public_url}{request.rel_url.raw_path_qs}"
                 return web.Response(status=308, headers={"Location": place})
@@ -149,6 +151,12 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPNotFound:
         problem = Problem("not-found")
     return replies.refusal(request, problem)
+
+
+async def _check_host(request: web.Request) -> None:
+    host = security.host_name(request.headers.get("Host", ""))
+    if request.path not in DISCOVERY or not await discovery.ours(request.app[PARTS], host):
+        security.check_host(request, request.app[NAMES], request[TRAIL].peer)
 
 
 @web.middleware
@@ -203,6 +211,7 @@ async def perform(route: Route[Any, Any], request: web.Request) -> web.StreamRes
     call = Call(
         *(parts, trail.peer, caller, page, request.match_info, query, body),
         preconditions=security.preconditions(request),
+        host=security.host_name(request.headers.get("Host", "")),
     )
     try:
         async with asyncio.timeout(limits.handler_s + route.waits_s):

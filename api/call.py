@@ -11,7 +11,7 @@ from enum import Enum, auto
 from typing import Generic, Literal, Protocol, TypeVar
 
 from api.models import Answer, Body, Query
-from api.models_dns import Check, Records, SourceName
+from api.models_dns import Check, Records, SourceName, Subject
 from api.models_doctor import Findings, GroupName
 from api.page_session import Page
 from auth.login import Login
@@ -57,9 +57,10 @@ class Site:
     """What the configuration says of this server to those who ask.
 
     `proxies`: whose word about their clients is believed. `exempt`: whom no limit per client
-    counts. `failures_only`: a sign-in that went well is not counted. `pop3_port`: of set-up cards.
-    `public_url`: what browsers type, without a slash at its end. `hsts`: the certificate is one
-    that they trust, so they may remember that we are there over TLS.
+    counts. `failures_only`: a sign-in that went well is not counted. `pop3_port` and
+    `refuser_port`: of set-up cards. `public_url`: what browsers type, without a
+    slash at its end. `hsts`: the certificate is one that they trust, so they may remember that we
+    are there over TLS.
     """
 
     registration: Literal["invite", "open", "closed"] = "invite"
@@ -67,6 +68,7 @@ class Site:
     exempt: Sequence[Network] = ()
     failures_only: bool = False
     pop3_port: int = 995
+    refuser_port: int | None = None
     public_url: str = "https://localhost"
     hsts: bool = False
 
@@ -124,20 +126,15 @@ class Setting:
 
 
 class Dns(Protocol):
-    """What is told of a domain's DNS records; `sends_via` as the store has it."""
+    """What is told of a domain's DNS records."""
 
-    def told(self, domain: str, sends_via: str | None, only: str | None) -> Records: ...
+    def told(self, subject: Subject, only: str | None) -> Records: ...
 
     def text(
-        self,
-        domain: str,
-        sends_via: str | None,
-        only: str | None,
-        *,
-        form: Literal["table", "zone", "csv"],
+        self, subject: Subject, only: str | None, *, form: Literal["table", "zone", "csv"]
     ) -> str: ...
 
-    async def check(self, domain: str, sends_via: str | None, only: SourceName | None) -> Check:
+    async def check(self, subject: Subject, only: SourceName | None) -> Check:
         """Asks both sides, or only one, now."""
 
 
@@ -159,6 +156,9 @@ class House(Protocol):
 
     async def readiness(self) -> Mapping[str, bool]:
         """Each part that must be there for mail to be taken, and whether it is."""
+
+    async def challenge(self, token: str) -> bytes | None:
+        """The answer to a challenge of RFC 8555 that is awaited."""
 
     async def gauges(self) -> Gauges:
         """What is not counted but measured, at this moment."""
@@ -273,6 +273,7 @@ class Call(Generic[Q, B]):
     query: Q
     body: B
     preconditions: Preconditions = Preconditions()
+    host: str = ""  # that it was sent to, without a port
 
     def guard(self, show: Callable[[R], Answer]) -> Guard[R]:
         """Raises OtherVersion, inside the transaction, for what the caller has not seen."""

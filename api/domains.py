@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -18,6 +18,7 @@ from api.models_admin import (
     DomainDetail,
     DomainPage,
     ListQuery,
+    MtaStsMode,
     NewAddress,
     NewDomain,
     RemoveDomainQuery,
@@ -26,7 +27,13 @@ from auth.scopes import Scope
 from mail.address import Address, DomainName, parse_domain
 from mail.errors import BadAddress, NotFound
 from mail.ident import new_local_part, parse_row_id, row_id_text
-from store.records import AddressState, Alias, AliasSettings, Domain, DomainSettings
+from store.records import AddressState, Alias, AliasSettings, Domain, DomainSettings, MtaSts
+
+MODES: Final[Mapping[MtaSts, MtaStsMode]] = {
+    MtaSts.OFF: "off",
+    MtaSts.TESTING: "testing",
+    MtaSts.ENFORCE: "enforce",
+}
 
 
 def detail(domain: Domain, *, whole: bool = True) -> DomainDetail:
@@ -40,6 +47,8 @@ def detail(domain: Domain, *, whole: bool = True) -> DomainDetail:
         self_service=domain.self_service,
         max_message=domain.max_message,
         require_tls=domain.require_tls,
+        mta_sts=MODES[domain.mta_sts],
+        outgoing=domain.outgoing,
         created_at=domain.created_at,
     )
 
@@ -182,6 +191,10 @@ def _settings(body: DomainChange) -> DomainSettings:
         settings["max_message"] = body.max_message
     if "require_tls" in given:
         settings["require_tls"] = body.require_tls
+    if "mta_sts" in given:
+        settings["mta_sts"] = MtaSts[body.mta_sts.upper()]
+    if "outgoing" in given:
+        settings["outgoing"] = body.outgoing
     return settings
 
 

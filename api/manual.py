@@ -42,6 +42,7 @@ EXAMPLE_PATH: Final = {
     "n": "1",
     "code": "4k7p-9xq2-0c5m",
     "version": "0123456789ab",
+    "token": "LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0",
 }
 EMAIL_ID: Final = "01m815pwc8r84p57vfqvc2r1yd"
 ORIGIN: Final = "https://mail.example.org"

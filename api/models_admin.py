@@ -111,6 +111,9 @@ class RemoveUserQuery(Query):
     mail: Literal["keep", "purge"] = "keep"
 
 
+MtaStsMode = Literal["off", "testing", "enforce"]
+
+
 class DomainDetail(Answer):
     """`catch_all`, the login that gets what has no address, and `sends_via` are told to
     administrators alone."""
@@ -124,6 +127,8 @@ class DomainDetail(Answer):
     self_service: bool
     max_message: int | None
     require_tls: bool
+    mta_sts: MtaStsMode
+    outgoing: str | None
     created_at: datetime
 
 
@@ -134,9 +139,10 @@ class DomainPage(Page):
 class DomainChange(Body):
     """`plus`: the characters that end the name in a sub-address. `max_message`: in octets; null:
     as large as the server takes. `require_tls` refuses senders without TLS, which RFC 3207 forbids
-    to a domain whose MX is public. null takes a setting away.
-
-    `sends_via`: who sends mail as the domain, in terms of SPF; "": nobody; null: not known.
+    to a domain whose MX is public. `mta_sts`: what senders do when our TLS does not fit
+    (RFC 8461). `outgoing`: host:port of a server that sends for the domain, for set-up cards.
+    `sends_via`: who sends mail as the domain, in terms of SPF; "": nobody; null: not known. Of the
+    others null takes the setting away.
     """
 
     catch_all: LoginText | None = None
@@ -146,6 +152,8 @@ class DomainChange(Body):
     self_service: bool = False
     max_message: Annotated[int, Field(ge=1024, le=2**30)] | None = None
     require_tls: bool = False
+    mta_sts: MtaStsMode = "testing"
+    outgoing: Annotated[str, Field(max_length=260)] | None = None
 
 
 class NewDomain(DomainChange):

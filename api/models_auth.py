@@ -140,7 +140,11 @@ class AppPasswordWish(Body):
 
 
 class CardQuery(Query):
-    format: Literal["json", "text"] = "json"
+    format: Literal["json", "text", "thunderbird", "apple"] = "json"
+
+
+class AutoconfigQuery(Query):
+    emailaddress: Annotated[str, Field(max_length=320)] = ""
 
 
 class LimitsQuery(Query):
@@ -230,9 +234,20 @@ class Incoming(Answer):
     username: str
 
 
+class Outgoing(Answer):
+    """`sends`: it does; else it only says to the mail app that nothing is sent from here."""
+
+    host: str
+    port: int
+    security: Literal["SSL/TLS", "STARTTLS"]
+    authentication: Literal["normal password", "none"]
+    sends: bool
+
+
 class Card(Answer):
     addresses: list[str]
     incoming: Incoming
+    outgoing: Outgoing
 
 
 class NewAppPassword(Token):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from api.models import Answer, Query
@@ -14,6 +15,15 @@ KeyName = Literal[
     "tlsa", "caa", "srv",
 ]
 # fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What its owner has said of a domain that its records follow from, as the API says it."""
+
+    name: str
+    sends_via: str | None
+    mta_sts: Literal["off", "testing", "enforce"]
 
 
 class RecordsQuery(Query):

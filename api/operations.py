@@ -16,10 +16,11 @@ from api import models_doctor as doctor
 from api import models_mail as mail
 from api.models import Answer
 from api.problems import KINDS
-from api.routes import PAGE_ROUTES, ROUTES, Route, Rule
+from api.routes import DISCOVERY_ROUTES, PAGE_ROUTES, ROUTES, Route, Rule
 
 HTML: Final = "text/html"
 TEXT: Final = "text/plain"
+XML: Final = "text/xml"
 MESSAGE: Final = "message/rfc822"
 ANY_OCTETS: Final = "application/octet-stream"
 JSON: Final = "application/json"
@@ -82,6 +83,8 @@ _REGISTER: Final = (
     *("registration-closed", "invite-invalid", "domain-not-open"),
     *("name-taken", "address-taken", "weak-password"),
 )
+
+_WHOSE: Final = {"emailaddress": "ada@example.org"}
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "GET /login": Operation(HTML),
@@ -255,12 +258,21 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "DELETE /api/invites/{id}": _done(),
     "GET /api/server": Operation(admin.ServerDetail),
     "GET /api/server/doctor": Operation(doctor.Findings, query={"only": "tls,store"}),
+    "GET /mail/config-v1.1.xml": Operation(XML, problems=("not-found",), query=_WHOSE),
+    "GET /.well-known/autoconfig/mail/config-v1.1.xml": Operation(
+        XML, problems=("not-found",), query=_WHOSE
+    ),
+    "GET /.well-known/mta-sts.txt": Operation(TEXT, problems=("not-found",)),
+    "GET /.well-known/security.txt": Operation(TEXT, problems=("not-found",)),
+    "GET /robots.txt": Operation(TEXT),
+    "GET /.well-known/acme-challenge/{token}": Operation(ANY_OCTETS),
     "GET /api/config": Operation(admin.Settings),
 }
 
 
-# Those of the page are told in docs/api.md alone: a program has no use for its forms.
-DESCRIBED: Final = [route for route in ROUTES if route not in PAGE_ROUTES]
+# The page's forms, and what other programs look for under other names, are told in docs/api.md
+# alone: a client of the API has no use for them.
+DESCRIBED: Final = [route for route in ROUTES if route not in (*PAGE_ROUTES, *DISCOVERY_ROUTES)]
 
 
 def name(route: Route[Any, Any]) -> str:

@@ -43,14 +43,18 @@ MOVES: Final = ("archive", "trash", "inbox")
 
 async def index(call: Call[ListPlace, None]) -> Reply:
     """GET /: a folder, or what a search finds."""
-    place = call.query
+    version = await _version(call)
     try:
-        found = await _list(call, place)
+        found = await _list(call, call.query)
     except BadQuery as failure:
-        status, text = words(failure)
         empty = EmailPage(items=[], next=None, prev=None)
-        return await _screen(call, empty, None, status=status, failed=text)
-    return await _screen(call, found, None)
+        return await _screen(call, version, empty, failed=words(failure))
+    return await _screen(call, version, found)
+
+
+async def _version(call: Call[Any, Any]) -> int:
+    """Before anything else is read: what changes while a page is made is then news to it."""
+    return await call.parts.store.maildrops.modseq(call.account.maildrop_id)
 
 
 async def _list(call: Call[Any, Any], place: ListPlace) -> EmailPage:
@@ -62,15 +66,15 @@ async def _list(call: Call[Any, Any], place: ListPlace) -> EmailPage:
 
 async def _screen(
     call: Call[Any, Any],
+    version: int,
     found: EmailPage,
-    message: dict[str, Any] | None,
     *,
-    status: int = 200,
-    failed: str = "",
+    message: dict[str, Any] | None = None,
+    failed: tuple[int, str] = (200, ""),
 ) -> Reply:
     place: ListPlace = call.query
+    status, text = failed
     folder = place.folder or ("" if place.q else "inbox")
-    version = await call.parts.store.maildrops.modseq(call.account.maildrop_id)
     context = _context(place)
     return await framed(
         call,
@@ -87,7 +91,7 @@ async def _screen(
         version=version,
         narrower=_narrower(place.q) if place.q and not found.items else "",
         done=_done(place),
-        failed=failed,
+        failed=text,
     )
 
 
@@ -127,12 +131,13 @@ def _done(place: ListPlace) -> dict[str, str] | None:
 
 async def show(call: Call[MessagePlace, None]) -> Reply:
     """GET /m/{id}: one message beside its list; reading it does not mark it as read."""
+    version = await _version(call)
     listed = await emails.own(call)
     try:
         found = await _list(call, call.query)
     except (BadQuery, Problem):
         found = EmailPage(items=[], next=None, prev=None)
-    return await _screen(call, found, await _message(call, listed))
+    return await _screen(call, version, found, message=await _message(call, listed))
 
 
 async def _message(call: Call[MessagePlace, None], listed: Listed) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from api import (
     account,
     attachments,
     collectors,
+    discovery,
     domain_dns,
     domains,
     emails,
@@ -98,6 +99,7 @@ class Route(Generic[Q, B]):
     form: bool = False  # what a page sends, with its token in the field csrf_token
     local: bool = False  # this machine needs no credential
     waits_s: int = 0  # how much longer its handler may take, because it was asked to wait
+    discovery: bool = False  # under the names that `api.discovery` answers to as well
 
     @property
     def body_octets(self) -> int:
@@ -305,6 +307,32 @@ COLLECT_ROUTES: Final[tuple[Route[Any, Any], ...]] = (
     Route("DELETE", "/api/jobs/{id}", collectors.cancel, Scope.ACCOUNT),
 )
 
+# What programs of strangers look for.
+DISCOVERY_ROUTES: Final[tuple[Route[Any, Any], ...]] = (
+    Route(
+        "GET",
+        "/mail/config-v1.1.xml",
+        discovery.autoconfig,
+        Rule.NONE,
+        query=auth.AutoconfigQuery,
+        discovery=True,
+    ),
+    Route(
+        "GET",
+        "/.well-known/autoconfig/mail/config-v1.1.xml",
+        discovery.well_known_autoconfig,
+        Rule.NONE,
+        query=auth.AutoconfigQuery,
+        discovery=True,
+    ),
+    Route("GET", "/.well-known/mta-sts.txt", discovery.mta_sts, Rule.NONE, discovery=True),
+    Route("GET", "/.well-known/security.txt", discovery.security, Rule.NONE, discovery=True),
+    Route("GET", "/robots.txt", discovery.robots, Rule.NONE, discovery=True),
+    Route(
+        "GET", "/.well-known/acme-challenge/{token}", discovery.challenge, Rule.NONE, any_host=True
+    ),
+)
+
 ROUTES: Final[tuple[Route[Any, Any], ...]] = (
     *PAGE_ROUTES,
     *AUTH_ROUTES,
@@ -313,4 +341,5 @@ ROUTES: Final[tuple[Route[Any, Any], ...]] = (
     *MAIL_ROUTES,
     *COLLECT_ROUTES,
     *ADMIN_ROUTES,
+    *DISCOVERY_ROUTES,
 )

@@ -73,8 +73,10 @@ class Worker:
         free = AT_ONCE - len(self._running)
         if lease is None or not free:
             return
-        due = await self._tools.store.collectors.due(AT_ONCE + len(self._running))
-        for source in [each for each in due if each.id not in self._running][:free]:
+        # Taken before the read: a run that ends during it is still due in what was read.
+        busy = frozenset(self._running)
+        due = await self._tools.store.collectors.due(AT_ONCE + len(busy))
+        for source in [each for each in due if each.id not in busy][:free]:
             task = asyncio.create_task(self._attempt(self._run(lease, source), source))
             self._running[source.id] = task
             task.add_done_callback(partial(self._ended, source.id))

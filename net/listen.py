@@ -55,8 +55,10 @@ class PortNotOurs(Exception):
         self.reason = reason
 
 
-def bind(endpoints: list[Endpoint]) -> list[socket.socket]:
-    """One listening socket per endpoint, all or none.
+def bind(
+    endpoints: list[Endpoint], *, handed_on: list[socket.socket] | None = None
+) -> list[socket.socket]:
+    """One listening socket per endpoint, all or none. What fits is taken out of `handed_on`.
 
     An IPv6 socket takes IPv6 only. Without IPv6 on the machine `[::]` is left out beside others.
     Raises PortTaken, PortNotOurs.
@@ -64,7 +66,7 @@ def bind(endpoints: list[Endpoint]) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     try:
         for endpoint in endpoints:
-            opened = _bind_one(endpoint, optional=len(endpoints) > 1)
+            opened = _taken(endpoint, handed_on) or _bind_one(endpoint, optional=len(endpoints) > 1)
             if opened:
                 sockets.append(opened)
     except BaseException:
@@ -72,6 +74,15 @@ def bind(endpoints: list[Endpoint]) -> list[socket.socket]:
             opened.close()
         raise
     return sockets
+
+
+def _taken(endpoint: Endpoint, handed_on: list[socket.socket] | None) -> socket.socket | None:
+    for opened in handed_on or ():
+        if opened.getsockname()[:2] == (endpoint.host, endpoint.port):
+            assert handed_on is not None
+            handed_on.remove(opened)
+            return opened
+    return None
 
 
 def _bind_one(endpoint: Endpoint, *, optional: bool) -> socket.socket | None:

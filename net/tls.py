@@ -68,7 +68,7 @@ class Certificate:
         """Reads the files again. On BadCertificate all pairs in force stay."""
         self._looked_at = self._seen()
         pairs = self._pairs()
-        leaves = {name: self._leaf(pair) for name, pair in pairs}
+        leaves = {name: check_pair(pair, now=self._clock()) for name, pair in pairs}
         self._inner = {
             (alpn, name): _context(pair, alpn) for alpn in self._fronts for name, pair in pairs
         }
@@ -122,20 +122,21 @@ class Certificate:
     def days_left(self) -> int:
         return (self.leaf.not_valid_after_utc - self._clock()).days
 
-    def _leaf(self, pair: Pair) -> x509.Certificate:
-        """The leaf, after the pair was checked in a context of its own."""
-        _context(pair, ())
-        file = pair[0]
-        try:
-            leaf = x509.load_pem_x509_certificate(file.read_bytes())
-        except ValueError as error:
-            raise BadCertificate(f"{file} holds no certificate in PEM") from error
-        if not leaf.not_valid_before_utc <= self._clock() <= leaf.not_valid_after_utc:
-            raise BadCertificate(
-                f"{file} is valid from {leaf.not_valid_before_utc:%Y-%m-%d} "
-                f"to {leaf.not_valid_after_utc:%Y-%m-%d} only"
-            )
-        return leaf
+
+def check_pair(pair: Pair, *, now: datetime) -> x509.Certificate:
+    """The leaf of a pair that can be served, tried in a context of its own."""
+    _context(pair, ())
+    file = pair[0]
+    try:
+        leaf = x509.load_pem_x509_certificate(file.read_bytes())
+    except ValueError as error:
+        raise BadCertificate(f"{file} holds no certificate in PEM") from error
+    if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
+        raise BadCertificate(
+            f"{file} is valid from {leaf.not_valid_before_utc:%Y-%m-%d} "
+            f"to {leaf.not_valid_after_utc:%Y-%m-%d} only"
+        )
+    return leaf
 
 
 def key_sha256(leaf: x509.Certificate) -> str:
@@ -169,10 +170,17 @@ def _context(pair: Pair, alpn: Alpn) -> ssl.SSLContext:
 
 
 def make_self_signed(cert_file: Path, key_file: Path, *, hostname: str, now: datetime) -> None:
-    """Writes a new P-256 key and a certificate for `hostname` and loopback, unless both exist."""
+    """Writes a certificate for `hostname` and loopback, unless there is a pair; a key that is there
+    is taken. Raises BadCertificate if it cannot be.
+    """
     if cert_file.exists() and key_file.exists():
         return
-    key = ec.generate_private_key(ec.SECP256R1())
+    make_key(key_file)
+    try:
+        key = serialization.load_pem_private_key(key_file.read_bytes(), None)
+    except (ValueError, TypeError) as error:
+        raise BadCertificate(f"{key_file} holds no key in PEM without a password") from error
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:64])])
     names: list[x509.GeneralName] = [x509.DNSName(hostname), x509.DNSName("localhost")]
     names += [x509.IPAddress(ipaddress.ip_address(ip)) for ip in ("127.0.0.1", "::1")]
@@ -191,11 +199,17 @@ def make_self_signed(cert_file: Path, key_file: Path, *, hostname: str, now: dat
         )
         .sign(key, hashes.SHA256())
     )
-    pem = serialization.Encoding.PEM
-    cert_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_new(
-        key_file,
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
-        mode=0o400,
+    write_new(cert_file, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
+
+
+def make_key(file: Path) -> None:
+    """Writes a new P-256 key, unless there is one."""
+    if file.exists():
+        return
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    octets = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
     )
-    write_new(cert_file, certificate.public_bytes(pem), mode=0o644)
+    write_new(file, octets, mode=0o400)

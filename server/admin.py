@@ -27,6 +27,7 @@ from store.records import (
     Domain,
     DomainSettings,
     Invite,
+    MtaSts,
     OnSpam,
     Profile,
     Role,
@@ -155,6 +156,8 @@ class DomainWish(TypedDict, total=False):
     self_service: bool | None
     max_message: int | None
     require_tls: bool | None
+    mta_sts: str | None
+    outgoing: str | None
 
 
 async def token_add(
@@ -291,6 +294,10 @@ def _settings(wish: DomainWish) -> DomainSettings:
         settings["max_message"] = max_message or None
     if (require_tls := wish.get("require_tls")) is not None:
         settings["require_tls"] = require_tls
+    if (mta_sts := wish.get("mta_sts")) is not None:
+        settings["mta_sts"] = MtaSts[mta_sts.upper()]
+    if (outgoing := wish.get("outgoing")) is not None:
+        settings["outgoing"] = outgoing or None
     return settings
 
 
@@ -387,6 +394,8 @@ def _domain(domain: Domain) -> Answer:
         "self_service": domain.self_service,
         "max_message": domain.max_message,
         "require_tls": domain.require_tls,
+        "mta_sts": domain.mta_sts.name.lower(),
+        "outgoing": domain.outgoing,
         "created_at": domain.created_at.isoformat(),
     }
 

@@ -135,6 +135,7 @@ class Line:
             smtp=_AskedLimiter(self, "smtp"),
             pop3=_AskedLimiter(self, "pop3"),
             pop3_strangers=_AskedLimiter(self, "pop3_strangers"),
+            refuser=_AskedLimiter(self, "refuser"),
             http=_AskedLimiter(self, "http"),
             sign_ins=_AskedFailures(self, "sign_ins"),
             rates=_AskedRates(self, "rates"),

@@ -13,6 +13,8 @@ from server.trouble import Trouble
 if TYPE_CHECKING:
     from net.tls import Certificate
 
+RENEW_S = 1000  # longer than the server waits for the authority
+
 CERT = typer.Typer(
     help="The certificate.",
     no_args_is_help=True,
@@ -62,6 +64,38 @@ def cert_new(terminal: Terminal) -> None:
     with suppress(control.NotRunning):
         control.ask(config.server.data_dir, "reload", {})
     _show(terminal, parts.load_certificate(config))
+
+
+@command(CERT, "renew", "restante cert renew", "restante cert renew --json")
+def cert_renew(terminal: Terminal) -> None:
+    """Asks the ACME authority for what is due, now; the running server does that by itself too."""
+    from server import control
+
+    config = terminal.config()
+    if config.tls.mode != "acme":
+        raise Trouble(
+            "The certificate is not one of an ACME authority.",
+            f'tls.mode is "{config.tls.mode}".',
+            'Set tls.mode = "acme"; docs/certificates.md says what that needs.',
+            exit_code=4,
+        )
+    try:
+        answer = control.ask(config.server.data_dir, "cert renew", {}, patience_s=RENEW_S)
+    except control.NotRunning as error:
+        raise Trouble(
+            "The server is not running.",
+            "It answers the authority's challenge, so it must run.",
+            "Start it: restante serve",
+            exit_code=3,
+        ) from error
+    terminal.show(
+        answer,
+        *answer["findings"],
+        f"ends in  {answer['certificate_days']} days",
+        f"SHA-256  {answer['certificate_sha256']}",
+    )
+    if answer["findings"]:
+        raise typer.Exit(1)
 
 
 def _show(terminal: Terminal, certificate: Certificate) -> None:

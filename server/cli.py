@@ -182,6 +182,7 @@ def status(terminal: Terminal) -> None:
         f"backup       {_age(answer['backup_age_s'])}",
         f"certificate  {answer['certificate_days']} days left, "
         f"SHA-256 {answer['certificate_sha256']}",
+        *(f"             {finding}" for finding in answer["certificate_findings"]),
     )
 
 

@@ -37,7 +37,7 @@ from net.resolve import NoAnswer, Resolver
 from net.tls import BadCertificate
 from pop3d.connection import ALPN
 from pop3d.server import Pop3Server
-from server import admin, collect_acts, limit_acts, transfer
+from server import acme, admin, collect_acts, limit_acts, systemd, transfer
 from server.collect_acts import collector_tools, spool
 from server.config import Config
 from server.config_forms import mask
@@ -56,6 +56,7 @@ from server.rounds import Rounds
 from server.share import Share, shared, shown
 from smtpin.handler import Handler, Intake
 from smtpin.limits import Limits, Shared, misses_allowance, octets_allowance
+from smtpin.refuser import Refuser
 from smtpin.server import SmtpServer
 
 POP3_DRAIN_S = 30
@@ -104,11 +105,18 @@ class Server:
                     stls=stls,
                     proxies=config.server.proxy_protocol,
                 )
+            self._refuser.start(
+                share.sockets.refuser,
+                self.certificate.context(),
+                proxies=config.server.proxy_protocol,
+            )
             secure = Tls(self.certificate.context(HTTP_ALPN))
             await self._api.start(share.sockets.http, share.sockets.https, secure)
             if share.commanded:
                 await self._control.start()
                 self._rounds.start()
+                if self._renewal:
+                    self._renewal.start()
             self.store.directory.start()
             self.store.indexer.start()
             self.store.leases.start()
@@ -155,6 +163,7 @@ class Server:
         )
         self._pop3.metrics = counters.metrics
         self._summaries = Summaries(store, hostname=hostname, clock=utc_now)
+        self._refuser = Refuser(connections=counters.refuser)
         self._api = ApiServer(
             ApiParts(
                 store=store,
@@ -175,6 +184,7 @@ class Server:
             )
         )
         collects = collect_acts.Desk(store, collecting)
+        self._renewal = self._acme()
         acts: dict[str, admin.Act] = {
             **bound(admin.ACTS, admin.Desk(store, self.passwords, app_key)),
             **bound(limit_acts.ACTS, counters),
@@ -182,6 +192,7 @@ class Server:
             "status": self.status,
             "reload": self._reload,
             "doctor": self._house.doctor,
+            "cert renew": self._renew,
         }
         long_acts = {name: partial(act, store) for name, act in transfer.LONG_ACTS.items()}
         long_acts["collect run"] = partial(collect_acts.run, collects)
@@ -190,13 +201,14 @@ class Server:
 
     def _site(self) -> Site:
         config = self.config
-        pop3 = self.listening["pop3"]
+        pop3, refuser = self.listening["pop3"], self.listening["refuser"]
         return Site(
             registration=config.api.registration,
             proxies=config.api.trusted_proxies,
             exempt=config.limits.exempt,
             failures_only=config.limits.auth_counts == "failures",
             pop3_port=pop3[0].port if pop3 else 995,
+            refuser_port=refuser[0].port if refuser else None,
             public_url=config.public_url,
             hsts=config.tls.mode != "self-signed",
         )
@@ -268,8 +280,11 @@ class Server:
         await self._control.stop()  # where it was started
         await self._collector.stop()
         await self._rounds.stop()  # the same
+        if self._renewal and self._share.commanded:
+            await self._renewal.stop()
         await self.store.nightly.stop()
         await self.store.upkeep.stop()
+        await self._refuser.stop()
         await asyncio.gather(
             self._smtp.stop(), self._pop3.drain(POP3_DRAIN_S), self._api.stop(API_DRAIN_S)
         )
@@ -297,6 +312,32 @@ class Server:
         else:
             structlog.get_logger().info("server.reloaded", days=self.certificate.days_left)
 
+    def _acme(self) -> acme.Renewal | None:
+        config, domains = self.config, self.store.domains
+
+        async def names() -> list[str]:
+            return [domain.name for domain in await domains.all()]
+
+        if config.tls.mode != "acme":
+            return None
+        return acme.Renewal(
+            acme.Place(config.server.data_dir, config.server.hostname, config.tls.acme_directory),
+            domains=names,
+            changed=self.reload,
+            clock=utc_now,
+        )
+
+    async def _renew(self) -> admin.Answer:
+        """Asks for certificates now, also for what failed a moment ago."""
+        found = await self._renewal.run(waiting=False) if self._renewal else []
+        return {"findings": found, **self._certificate_told()}
+
+    def _certificate_told(self) -> admin.Answer:
+        return {
+            "certificate_days": self.certificate.days_left,
+            "certificate_sha256": self.certificate.fingerprint,
+        }
+
     async def _reload(self) -> admin.Answer:
         self.reload()
         return {}
@@ -315,10 +356,17 @@ class Server:
             "store": mask(self.config.store.url),
             "free_octets": shutil.disk_usage(self.config.server.data_dir).free,
             "backup_age_s": await self.store.nightly.age_s(),
-            "certificate_days": self.certificate.days_left,
-            "certificate_sha256": self.certificate.fingerprint,
+            **self._certificate_told(),
             "key_sha256": self.certificate.key_sha256,
+            "certificate_findings": self._certificate_findings(),
         }
+
+    def _certificate_findings(self) -> list[str]:
+        config = self.config
+        if config.tls.mode == "acme":
+            return acme.findings(config.server.data_dir, config.server.hostname, now=utc_now())
+        left = self.certificate.days_left
+        return [f"the certificate ends in {left} days"] if left < acme.WARN_DAYS else []
 
 
 Ready = Callable[[Server], Awaitable[None]]
@@ -327,8 +375,13 @@ Ready = Callable[[Server], Awaitable[None]]
 def run(config: Config, *, ready: Ready | None = None, start: StartLink | None = None) -> None:
     """One process that serves alone. As `serve`."""
 
+    async def started(server: Server) -> None:
+        if ready:
+            await ready(server)
+        systemd.ready(asyncio.get_running_loop())
+
     async def alone() -> None:
-        await serve(Server(config, start=start), told=asyncio.Event(), ready=ready)
+        await serve(Server(config, start=start), told=asyncio.Event(), ready=started)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(alone())

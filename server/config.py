@@ -1,4 +1,4 @@
-"""The 46 keys of config.toml, as frozen models; load, show and default text of them.
+"""The 47 keys of config.toml, as frozen models; load, show and default text of them.
 
 A key is a field below: its default, its meaning (the text under it) and its accepted form, from
 config_forms. The shipped config.toml is `default_text()`, and complaints use the same words.
@@ -146,6 +146,8 @@ class TlsKeys(Section):
     """Certificate with its full chain. Pairs <name>.crt, <name>.key beside it serve that name."""
     key_file: PathOrNone = None
     """Its private key."""
+    acme_directory: Annotated[str, forms.ACME] = "https://acme-v02.api.letsencrypt.org/directory"
+    """The ACME authority, whose terms are agreed to by choosing it."""
 
 
 class LimitsKeys(Section):
@@ -217,11 +219,8 @@ class Config(BaseModel):
 
 # Keys that this version honours at their default only, or at these patterns of values as well.
 NOT_BUILT: Final[Mapping[str, tuple[str, ...]]] = {
-    "server.user": (),
-    "pop3.refuser_listen": (),
     "store.bodies": (),
     "store.journal_days": (),
-    "tls.mode": ("files",),
 }
 
 KEYS: Final[Mapping[str, FieldInfo]] = {

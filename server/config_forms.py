@@ -178,6 +178,7 @@ SYSTEM_ACCOUNT = _text(
 )
 PATH = _text("a path", _path)
 PATH_OR_NONE = _text('a path, or ""', _or_empty(_path, None))
+ACME = _text("an https URL", _matching(re.compile(r"https://[!-~]+")))
 DATABASE = _text(
     '"sqlite:///" and a file, or a URL as "postgresql+psycopg://..." or "mariadb+pymysql://..."',
     _database,

@@ -116,6 +116,7 @@ def ask(
     arguments: Mapping[str, object],
     *,
     told: Callable[[int, int], None] = lambda _done, _total: None,
+    patience_s: float = TIMEOUT_S,
 ) -> Answer:
     """The command line's end: runs `act` in the server. `told` hears how far long work is.
 
@@ -123,7 +124,7 @@ def ask(
     """
     path = data_dir / SOCKET
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(TIMEOUT_S)
+        connection.settimeout(patience_s)
         try:
             connection.connect(str(path))
         except OSError as error:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from server.config import Config
 
 SMTP_PER_CLIENT_MINUTE = 60
+REFUSER_TOTAL = 100
+REFUSER_PER_CLIENT = 5
 HTTP_TOTAL = 500
 HTTP_PER_CLIENT = 30
 
@@ -28,6 +30,7 @@ class Counters:
     smtp: Counted
     pop3: Counted
     pop3_strangers: Limiter
+    refuser: Limiter
     http: Counted
     sign_ins: FailureCounts
     rates: RateCounts
@@ -60,6 +63,13 @@ def counters(config: Config, *, clock: Clock = time.monotonic) -> Counters:
         pop3_strangers=Connections(
             total=UNAUTHENTICATED,
             per_client=UNAUTHENTICATED_PER_CLIENT,
+            exempt=limits.exempt,
+            clock=clock,
+        ),
+        refuser=Connections(
+            total=REFUSER_TOTAL,
+            per_client=REFUSER_PER_CLIENT,
+            per_minute=limits.pop3_per_ip_minute,
             exempt=limits.exempt,
             clock=clock,
         ),

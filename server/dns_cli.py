@@ -15,7 +15,7 @@ from server.terminal import Terminal, command
 from server.trouble import Trouble
 
 if TYPE_CHECKING:
-    from api.models_dns import Check
+    from api.models_dns import Check, Subject
     from server.domain_dns import DomainDns
 
 DNS = typer.Typer(
@@ -65,7 +65,7 @@ def dns_show(
     if sends_via is not None:
         found = terminal.ask("domain set", name=domain, sends_via=sends_via)
     dns = _dns(terminal)
-    named = (found["name"], found["sends_via"], _key(only))
+    named = (_subject(found), _key(only))
     as_json = terminal.as_json or form is Form.JSON
     answer = dns.told(*named).model_dump(mode="json")
     if as_json:
@@ -129,7 +129,7 @@ def dns_check(
     dns = _dns(terminal)
 
     def look() -> Check:
-        return asyncio.run(dns.check(found["name"], found["sends_via"]))
+        return asyncio.run(dns.check(_subject(found)))
 
     check = look()
     terminal.show(check.model_dump(mode="json"), check_table(check).removesuffix("\n"))
@@ -150,6 +150,12 @@ def dns_check(
             "Look at server.resolvers, or wait until the domain is registered.",
             exit_code=3,
         )
+
+
+def _subject(found: dict[str, Any]) -> Subject:
+    from api.models_dns import Subject
+
+    return Subject(found["name"], found["sends_via"], found["mta_sts"])
 
 
 def _key(only: str | None) -> str | None:

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from api.domain_dns import subject
 from api.models_dns import Check, CheckedDetail
 from api.models_doctor import FindingDetail, Findings, GroupName, MarkName
 from mail.ident import row_id_text
 from net.listen import Endpoint, holder
 from net.tls import Certificate
-from server import folder
+from server import acme, folder
 from server.config import Config
 from server.counters import Counters
 from server.domain_dns import DomainDns, fine
@@ -34,7 +35,6 @@ from store import nightly
 from store.records import CollectorState, Domain
 from store.store import Store
 
-RENEW_DAYS: Final = 21
 BACKUP_AGE: Final = timedelta(days=2)
 AHEAD: Final = timedelta(minutes=5)
 FAILS: Final = 3  # of a collector, one after the other: before that it is the provider's bad hour
@@ -147,12 +147,16 @@ async def _tls(patient: Patient) -> list[FindingDetail]:
         return [
             finding("tls", "fix", f"{certificate.what} {certificate.why}", "restante cert show")
         ]
+    if config.tls.mode == "acme":
+        now = datetime.now(UTC)
+        if told := acme.findings(config.server.data_dir, config.server.hostname, now=now):
+            return [finding("tls", "fix", text, "restante cert renew") for text in told]
     days, names = certificate.days_left, certificate.names
     todo = "restante cert new" if config.tls.mode == "self-signed" else "restante cert show"
     if config.server.hostname not in names:
         text = f"the certificate is for {', '.join(names)}, not for {config.server.hostname}"
         return [finding("tls", "fix", text, todo)]
-    if days < RENEW_DAYS:
+    if days < acme.WARN_DAYS:
         return [finding("tls", "fix", f"the certificate ends in {days} days", todo)]
     if config.tls.mode == "self-signed":
         text = "self-signed: senders take it, a mail app asks once"
@@ -173,7 +177,7 @@ async def _dns(patient: Patient) -> list[FindingDetail]:
     domains = await patient.store.domains.all()
     if not domains:
         return [finding("dns", "fix", "mail is taken for no domain", "restante domain add NAME")]
-    checks = await asyncio.gather(*(dns.check(each.name, each.sends_via) for each in domains))
+    checks = await asyncio.gather(*(dns.check(subject(each)) for each in domains))
     return [
         told
         for domain, check in zip(domains, checks, strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -43,6 +43,14 @@ RequireTls = Annotated[
     bool | None,
     typer.Option("--require-tls/--no-require-tls", help="Refuse senders without TLS."),
 ]
+MtaSts = Annotated[
+    Literal["off", "testing", "enforce"] | None,
+    typer.Option("--mta-sts", help="What senders do if TLS fails: nothing, report it, wait."),
+]
+Outgoing = Annotated[
+    str | None,
+    typer.Option("--outgoing", help="Who sends for it, as smtp.example.net:465; '' for nobody."),
+]
 
 
 def _octets(size: str | None) -> int | None:
@@ -65,6 +73,8 @@ def domain_add(
     self_service: SelfService = None,
     max_message: MaxMessage = None,
     require_tls: RequireTls = None,
+    mta_sts: MtaSts = None,
+    outgoing: Outgoing = None,
 ) -> None:
     """From now on mail for addresses in this domain is taken."""
     made = terminal.ask(
@@ -76,6 +86,8 @@ def domain_add(
         self_service=self_service,
         max_message=_octets(max_message),
         require_tls=require_tls,
+        mta_sts=mta_sts,
+        outgoing=outgoing,
     )
     lines = _domain_lines(made)
     if not made["alias_of"]:
@@ -121,6 +133,8 @@ def domain_set(
     self_service: SelfService = None,
     max_message: MaxMessage = None,
     require_tls: RequireTls = None,
+    mta_sts: MtaSts = None,
+    outgoing: Outgoing = None,
 ) -> None:
     """Changes what is given and leaves the rest."""
     done = terminal.ask(
@@ -132,6 +146,8 @@ def domain_set(
         self_service=self_service,
         max_message=_octets(max_message),
         require_tls=require_tls,
+        mta_sts=mta_sts,
+        outgoing=outgoing,
     )
     terminal.show(done, *_domain_lines(done))
 
@@ -226,6 +242,8 @@ def _domain_lines(domain: Answer) -> list[str]:
         "addresses": "users make them" if domain["self_service"] else None,
         "messages": f"up to {domain['max_message']} octets" if domain["max_message"] else None,
         "senders": "only those with TLS" if domain["require_tls"] else None,
+        "MTA-STS": domain["mta_sts"],
+        "outgoing": domain["outgoing"],
     }
     return [f"{name:<10} {value}" for name, value in told.items() if value]
 

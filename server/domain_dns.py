@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from api.models_dns import Check, CheckedDetail, RecordDetail, Records, SightingDetail
+from api.models_dns import Check, CheckedDetail, RecordDetail, Records, SightingDetail, Subject
 from net.lookup import own_addresses
 from server.config import Config
 from server.zone import (
@@ -39,36 +39,35 @@ class DomainDns:
     config: Config
     key_sha256: str = ""
 
-    def records(self, domain: str, sends_via: str | None) -> tuple[Record, ...]:
+    def records(self, subject: Subject) -> tuple[Record, ...]:
         config = self.config
         trusted = config.tls.mode != "self-signed"
         return wanted(
             Plan(
-                domain,
+                subject.name,
                 config.server.hostname,
                 addresses=_addresses(config),
-                sends_via=sends_via,
+                sends_via=subject.sends_via,
                 # Senders fetch the policy only from a server whose certificate they trust.
-                mta_sts="testing" if trusted else "off",
+                mta_sts=subject.mta_sts if trusted else "off",
                 tlsa=self.key_sha256,
                 ca=ACME_CA if config.tls.mode == "acme" else "",
                 pop3_port=config.pop3.listen[0].port if config.pop3.listen else 995,
             )
         )
 
-    def told(self, domain: str, sends_via: str | None, only: str | None) -> Records:
-        return records_detail(self._only(domain, sends_via, only))
+    def told(self, subject: Subject, only: str | None) -> Records:
+        return records_detail(self._only(subject, only))
 
-    def text(self, domain: str, sends_via: str | None, only: str | None, *, form: TextForm) -> str:
-        return TEXTS[form](self._only(domain, sends_via, only))
+    def text(self, subject: Subject, only: str | None, *, form: TextForm) -> str:
+        return TEXTS[form](self._only(subject, only))
 
-    def _only(self, domain: str, sends_via: str | None, only: str | None) -> list[Record]:
-        records = self.records(domain, sends_via)
-        return [record for record in records if only in (None, record.key)]
+    def _only(self, subject: Subject, only: str | None) -> list[Record]:
+        return [record for record in self.records(subject) if only in (None, record.key)]
 
-    async def check(self, domain: str, sends_via: str | None, only: Source | None = None) -> Check:
+    async def check(self, subject: Subject, only: Source | None = None) -> Check:
         surveyor = Surveyor(self.config.server.resolvers)
-        records = self.records(domain, sends_via)
+        records = self.records(subject)
         sources = (only,) if only else SOURCES
         return check_detail(await surveyor.survey(records, self.config.server.hostname, sources))
 

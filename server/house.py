@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from net import metrics
 from net.listen import Endpoint
 from net.metrics import Counts, Gauges
 from net.tls import Certificate
+from server import acme_files
 from server.config import Config, settings
 from server.config_forms import mask
 from server.counters import Counters
@@ -73,6 +75,9 @@ class House:
             "store": await self.store.writable(),
             "space": not self.store.short_of_space(),
         }
+
+    async def challenge(self, token: str) -> bytes | None:
+        return await asyncio.to_thread(acme_files.challenge, self.config.server.data_dir, token)
 
     async def gauges(self) -> Gauges:
         size, counters = await self.store.size(), self.counters

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from auth.tokens import load_key
 from net.tls import BadCertificate, Certificate, make_self_signed
+from server import acme, acme_files
 from server.config import Config
 from server.trouble import Trouble, url_in
 from store.database import StoreInUse
@@ -76,6 +77,8 @@ def certificate_pair(config: Config) -> tuple[Path, Path]:
         assert config.tls.cert_file is not None  # the configuration demands both
         assert config.tls.key_file is not None
         return config.tls.cert_file, config.tls.key_file
+    if config.tls.mode == "acme":
+        return acme_files.pair(config.server.data_dir, config.server.hostname)
     tls = config.server.data_dir / "tls"
     return tls / "self-signed.crt", tls / "self-signed.key"
 
@@ -86,6 +89,8 @@ def load_certificate(config: Config) -> Certificate:
     if config.tls.mode == "self-signed":
         make_self_signed(*pair, hostname=config.server.hostname, now=utc_now())
     try:
+        if config.tls.mode == "acme":
+            acme.prepare(config.server.data_dir, config.server.hostname, now=utc_now())
         return Certificate(*pair, clock=utc_now)
     except BadCertificate as error:
         raise Trouble(

@@ -79,12 +79,13 @@ def setup(
 
 def _tell_records(terminal: Terminal, plan: Setup) -> None:
     """What is left to do is elsewhere: at the registrar, and at the sender of a first mail."""
+    from api.models_dns import Subject
     from server.config import load
     from server.domain_dns import DomainDns
     from server.zone import as_table
 
     domain = str(plan.address.domain)
-    records = DomainDns(load(plan.config_file, {})).records(domain, None)
+    records = DomainDns(load(plan.config_file, {})).records(Subject(domain, None, "testing"))
     needed = [record for record in records if record.tier == 1]
     if terminal.quiet or terminal.as_json:
         return

@@ -16,8 +16,8 @@ import structlog
 
 from net.listen import Endpoint, PortNotOurs, PortTaken, bind
 from net.resolve import AT_ONCE
-from server import folder
-from server.counters import HTTP_TOTAL, Counters, counters
+from server import folder, privileges, systemd
+from server.counters import HTTP_TOTAL, REFUSER_TOTAL, Counters, counters
 from server.trouble import Trouble
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 DESCRIPTORS_BESIDE_CONNECTIONS = 100 + AT_ONCE
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of malloc.h
+
+NAMES = ("smtp", "pop3", "pop3_stls", "refuser", "http", "https")  # of the listeners
 
 Processes = Callable[[], Awaitable[dict[str, Any]]]
 
@@ -38,18 +40,20 @@ class Sockets:
     smtp: list[socket.socket]
     pop3: list[socket.socket]
     pop3_stls: list[socket.socket]
+    refuser: list[socket.socket]
     http: list[socket.socket]
     https: list[socket.socket]
 
     def endpoints(self) -> dict[str, list[Endpoint]]:
         return {
             name: [Endpoint(*opened.getsockname()[:2]) for opened in getattr(self, name)]
-            for name in ("smtp", "pop3", "pop3_stls", "http", "https")
+            for name in NAMES
         }
 
     def close(self) -> None:
-        for opened in (*self.smtp, *self.pop3, *self.pop3_stls, *self.http, *self.https):
-            opened.close()
+        for name in NAMES:
+            for opened in getattr(self, name):
+                opened.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +79,18 @@ def shared(config: Config) -> Iterator[Share]:
         pid = os.getpid()
         return {"pid": pid, "workers": [worker_row(pid, since)]}
 
-    folder.prepare(config.server.data_dir)
-    with folder.claimed(config.server.data_dir), closing(open_sockets(config)) as sockets:
-        _raise_descriptor_limit(config)
-        _give_memory_back()
-        yield Share(sockets, counters(config), commanded=True, processes=this_one)
+    # Ports first: the folder, and all that is made in it, belongs to whom we become then.
+    with closing(open_sockets(config)) as sockets:
+        privileges.drop(config.server.user)
+        folder.prepare(config.server.data_dir)
+        with folder.claimed(config.server.data_dir):
+            yield _share(config, sockets, this_one)
+
+
+def _share(config: Config, sockets: Sockets, processes: Processes) -> Share:
+    _raise_descriptor_limit(config)
+    _give_memory_back()
+    return Share(sockets, counters(config), commanded=True, processes=processes)
 
 
 def shown(listening: Mapping[str, Sequence[Endpoint]]) -> dict[str, str]:
@@ -95,17 +106,25 @@ def worker_row(pid: int | None, since: datetime) -> dict[str, Any]:
 def open_sockets(config: Config) -> Sockets:
     """Raises Trouble: a port is taken or not ours, or root would serve the world."""
     pop3, api = config.pop3, config.api
-    wanted = (config.smtp.listen, pop3.listen, pop3.stls_listen, api.http_listen, api.listen)
-    if os.geteuid() == 0 and not all(endpoint.loopback for part in wanted for endpoint in part):
+    wanted = (
+        *(config.smtp.listen, pop3.listen, pop3.stls_listen, pop3.refuser_listen),
+        *(api.http_listen, api.listen),
+    )
+    public = not all(endpoint.loopback for part in wanted for endpoint in part)
+    if os.geteuid() == 0 and public and not config.server.user:
         raise Trouble(
             "Restante does not serve the network as root.",
             "A mistake in it would then be a mistake with all rights.",
-            "Start it as a user of its own that may bind low ports: CAP_NET_BIND_SERVICE.",
+            "Set server.user to an account that it becomes once the ports are open.",
             exit_code=4,
         )
     with ExitStack() as opened:
+        handed_on = [opened.enter_context(one) for one in systemd.handed_on()]
         try:
-            parts = [[opened.enter_context(one) for one in bind(list(part))] for part in wanted]
+            parts = [
+                [opened.enter_context(one) for one in bind(list(part), handed_on=handed_on)]
+                for part in wanted
+            ]
         except (PortTaken, PortNotOurs) as error:
             raise Trouble(
                 f"{error.endpoint} cannot be listened on.",
@@ -113,6 +132,14 @@ def open_sockets(config: Config) -> Sockets:
                 "Stop that program, or choose another port (listen in config.toml; try --shift N).",
                 exit_code=3,
             ) from error
+        for unwanted in handed_on:
+            where = Endpoint(*unwanted.getsockname()[:2])
+            raise Trouble(
+                f"{where} was handed on, and nothing is to listen there.",
+                "It is a socket of the unit, and in no list of addresses of config.toml.",
+                "Add it to the right list, or take it out of restante.socket.",
+                exit_code=2,
+            )
         opened.pop_all()
         return Sockets(*parts)
 
@@ -121,8 +148,8 @@ def descriptors_needed(config: Config) -> int:
     """Of a process that holds all connections there may be."""
     limits = config.limits
     filters = bool(config.smtp.rspamd) + bool(config.smtp.clamd)  # each with a socket a message
-    needed = limits.smtp_total * (1 + filters) + limits.pop3_total + HTTP_TOTAL
-    return needed + DESCRIPTORS_BESIDE_CONNECTIONS
+    needed = limits.smtp_total * (1 + filters) + limits.pop3_total + REFUSER_TOTAL
+    return needed + HTTP_TOTAL + DESCRIPTORS_BESIDE_CONNECTIONS
 
 
 def _raise_descriptor_limit(config: Config) -> None:

@@ -28,7 +28,7 @@ from store.store import Store
 
 USER = "you"
 ADDRESS = Address(USER, DomainName("example.test"))
-SMTP_PORT, POP3_PORT, WEB_PORT = 2525, 2995, 2080
+SMTP_PORT, POP3_PORT, WEB_PORT, REFUSER_PORT = 2525, 2995, 2080, 2465
 START_LIFE = timedelta(minutes=10)
 SECRETS = "trial.json"  # marks a folder as a trial, and keeps its card for the next start
 
@@ -113,6 +113,7 @@ def _open(directory: Path, *, shift: int, fresh: bool) -> Trial:
         f'[smtp]\nlisten = ["127.0.0.1:{SMTP_PORT + shift}"]\n'
         'verify = "off"  # no mail comes from elsewhere, and a trial asks no DNS\n'
         f'[pop3]\nlisten = ["127.0.0.1:{POP3_PORT + shift}"]\n'
+        f'refuser_listen = ["127.0.0.1:{REFUSER_PORT + shift}"]\n'
         f'[api]\nhttp_listen = ["127.0.0.1:{WEB_PORT + shift}"]\n'
         '[limits]\nexempt = ["127.0.0.0/8"]\n'
     )
@@ -148,7 +149,8 @@ async def _empty(store: Store) -> bool:
 
 
 def _card(trial: Trial, server: Server) -> str:
-    smtp, pop3, web = (server.listening[name][0] for name in ("smtp", "pop3", "http"))
+    names = ("smtp", "pop3", "http", "refuser")
+    smtp, pop3, web, refuser = (server.listening[name][0] for name in names)
     shown = trial.directory
     if shown.is_relative_to(Path.cwd()):
         shown = shown.relative_to(Path.cwd())
@@ -162,6 +164,8 @@ Restante {version("restante")}: receives mail, never sends it.
 {_start(server)}
   Mail app  incoming  POP3, server {pop3.host}, port {pop3.port}, SSL/TLS, normal password
             user      {ADDRESS}     password  {trial.password}
+            outgoing  server {refuser.host}, port {refuser.port}, SSL/TLS, no authentication
+                      (it only says that nothing is sent from here)
             certificate SHA-256  {server.certificate.fingerprint}
             compare once, then accept
 

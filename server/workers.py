@@ -30,6 +30,7 @@ from typing import Any
 import structlog
 import uvloop
 
+from server import systemd
 from server.anvil import Book, Line
 from server.compose import Server, serve, tell_setup_code
 from server.config import Config
@@ -117,6 +118,7 @@ class _Parent:
             self._started = True
             listening = shown(self._share.sockets.endpoints())
             log.info("server.ready", **listening, workers=len(self._places))
+            systemd.ready(self._loop)
 
     def keep(self) -> None:
         """Fills every place that becomes vacant, until it is told to stop."""

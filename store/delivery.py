@@ -303,8 +303,13 @@ def fingerprint(new: NewMessage) -> bytes:
     facts = new.facts
     digest = hashlib.blake2b(digest_size=16)
     sent = facts.sent_at.isoformat() if facts.sent_at else ""
-    for fact in (facts.from_text, sent, facts.subject, facts.message_id):
+    told = (facts.from_text, sent, facts.subject, facts.message_id)
+    for fact in told:
         digest.update(fact.encode() + b"\0")
-    body = new.content.find(b"\r\n\r\n")
-    digest.update(memoryview(new.content)[body + 4 if body >= 0 else len(new.content) :])
+    if any(told):
+        blank = new.content.find(b"\r\n\r\n")
+        body = blank + 4 if blank >= 0 else len(new.content)
+    else:  # only all its octets tell it from another
+        body = 0
+    digest.update(memoryview(new.content)[body:])
     return digest.digest()

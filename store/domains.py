@@ -21,7 +21,7 @@ from sqlalchemy import (
     update,
 )
 
-from mail.address import Address, DomainName
+from mail.address import Address, DomainName, parse_domain
 from mail.errors import BadName, DomainTaken, InUse, NamedNothing, NotFound
 from mail.ident import new_row_id
 from store import addresses, schema
@@ -34,6 +34,7 @@ from store.records import (
     AliasSettings,
     Domain,
     DomainSettings,
+    MtaSts,
     Whose,
     microseconds,
     moment,
@@ -194,6 +195,10 @@ def _columns(domain: Domain, settings: DomainSettings, connection: Connection) -
         values["max_message"] = settings["max_message"]
     if "require_tls" in settings:
         values["require_tls"] = int(settings["require_tls"])
+    if "mta_sts" in settings:
+        values["mta_sts"] = int(settings["mta_sts"])
+    if "outgoing" in settings:
+        values["outgoing"] = _outgoing(settings["outgoing"])
     if "alias_of" in settings:
         of = settings["alias_of"]
         values["alias_of_id"] = None if of is None else _alias_target(domain, of, connection)
@@ -208,6 +213,16 @@ def _spf_terms(text: str | None) -> str | None:
             "who sends is said in terms of SPF, as include:_spf.example.net ip4:192.0.2.1"
         )
     return None if text is None else " ".join(terms)
+
+
+def _outgoing(text: str | None) -> str | None:
+    """`host:port`, the host in A-labels."""
+    if text is None:
+        return None
+    host, _, port = text.rpartition(":")
+    if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise BadName("an outgoing server is a name and a port, as smtp.example.net:465")
+    return f"{parse_domain(host)}:{int(port)}"
 
 
 def _alias_target(domain: Domain, of: DomainName, connection: Connection) -> int:
@@ -263,8 +278,13 @@ def _domains(connection: Connection, *which: ColumnElement[bool]) -> list[Domain
     query = (
         select(
             *(domain.id, domain.name, domain.created_at, domain.plus, domain.self_service),
-            *(domain.max_message, domain.require_tls),
-            domain.sends_via,
+            *(
+                domain.max_message,
+                domain.require_tls,
+                domain.sends_via,
+                domain.mta_sts,
+                domain.outgoing,
+            ),
             account.login,
             other.c.name.label("alias_of"),
         )
@@ -286,6 +306,8 @@ def _domains(connection: Connection, *which: ColumnElement[bool]) -> list[Domain
             self_service=bool(row.self_service),
             max_message=row.max_message,
             require_tls=bool(row.require_tls),
+            mta_sts=MtaSts(row.mta_sts),
+            outgoing=row.outgoing,
         )
         for row in connection.execute(query)
     ]

@@ -240,6 +240,14 @@ class LoginSession:
     data: str = ""
 
 
+class MtaSts(IntEnum):
+    """RFC 8461 section 5: what senders are to do with a server whose TLS does not fit."""
+
+    OFF = 0
+    TESTING = 1
+    ENFORCE = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Domain:
     id: int
@@ -252,6 +260,8 @@ class Domain:
     self_service: bool = False  # users may make addresses in it
     max_message: int | None = None  # octets; None: as configured for all
     require_tls: bool = False  # a sender without TLS is refused
+    mta_sts: MtaSts = MtaSts.TESTING
+    outgoing: str | None = None  # host:port of a server that sends for it, for set-up cards
 
 
 class DomainSettings(TypedDict, total=False):
@@ -264,6 +274,8 @@ class DomainSettings(TypedDict, total=False):
     self_service: bool
     max_message: int | None
     require_tls: bool
+    mta_sts: MtaSts
+    outgoing: str | None
 
 
 class AddressState(IntEnum):

@@ -128,6 +128,8 @@ class _Domain(TypedColumns):
     self_service = Column(SmallInteger, nullable=False, default=0)
     max_message = Column(Integer)
     require_tls = Column(SmallInteger, nullable=False, default=0)
+    mta_sts = Column(SmallInteger, nullable=False, default=1)
+    outgoing = Column(text(260))  # host and port of a server that sends for it
     created_at = Column(BigInteger, nullable=False)
 
 

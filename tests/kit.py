@@ -52,6 +52,7 @@ listen = ["127.0.0.1:{smtp}"]
 verify = "off"
 [pop3]
 listen = ["127.0.0.1:{pop3}"]
+refuser_listen = ["127.0.0.1:0"]
 [api]
 http_listen = ["127.0.0.1:{http}"]
 [limits]
@@ -69,6 +70,7 @@ class Live:
     pop3: Endpoint
     http: Endpoint
     pop3_stls: Endpoint | None = None
+    refuser: Endpoint | None = None
     https: Endpoint | None = None
 
     @property

@@ -24,7 +24,6 @@ async function look() {
   const main = document.querySelector("#main");
   if (String(told.version) === main.dataset.version) return;
   unread(told.unread);
-  main.dataset.version = told.version;
   await visit(location.href, { push: false, quiet: true });
 }
 

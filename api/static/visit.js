@@ -3,7 +3,7 @@ import { local } from "./local.js";
 
 const UNDO_MS = 10000;
 const waiting = [];
-let since = new Date();
+let since = new Date(), catching = null, turns = 0, shown = 0;
 
 const $ = (selector, root = document) => root.querySelector(selector);
 const row = (id) => id && $(`.row[data-id="${id}"]`);
@@ -57,11 +57,16 @@ function countdown(seconds, queue) {
   counting = setInterval(tick, 1000);
 }
 
-// Called when the server answers again.
-export async function caughtUp() {
+// Called when the server answers again. What waits is sent once, however many ask for it.
+export function caughtUp() {
+  return catching ??= catchUp().finally(() => { catching = null; });
+}
+
+async function catchUp() {
   since = new Date();
   if (counting && !$("#bar").hidden && $("#bar").textContent.includes("goes on in")) return;
   bar("");
+  if (!waiting.length) return;
   while (waiting.length) {
     const [url, body] = waiting[0];
     try {
@@ -72,9 +77,11 @@ export async function caughtUp() {
     }
     waiting.shift();
   }
+  visit(location.href, { push: false, quiet: true });
 }
 
 export async function visit(url, { body = null, push = true, quiet = false } = {}) {
+  const turn = ++turns;
   let request;
   try {
     request = await ask(url, body);
@@ -88,6 +95,11 @@ export async function visit(url, { body = null, push = true, quiet = false } = {
     return;
   }
   caughtUp();
+  // Answers overtake each other. An older one takes the place of none that was asked for later,
+  // and what the page has asked for by itself, of nothing that somebody did meanwhile.
+  if (turn < shown || (quiet && turn !== turns)) return;
+  shown = turn;
+  if (!quiet) turns++;
   show(page, quiet);
   if (push && request.responseURL !== location.href) {
     history.pushState(null, "", request.responseURL);
@@ -103,6 +115,7 @@ function show(page, quiet) {
   const picked = new Set([...document.querySelectorAll(".pick:checked")].map((each) => each.value));
   const list = $("#list"), scroll = list.scrollTop, page_scroll = scrollY;
   const same = $("#main").dataset.context === $("#main", page).dataset.context;
+  const toast = $("#toast", page) || (quiet && $("#toast"));
   const before = $("#message"), after = $("#message", page);
   const frame = before && after && $("iframe", before);
   if (frame && frame.getAttribute("src") === $("iframe", after)?.getAttribute("src")) {
@@ -111,13 +124,14 @@ function show(page, quiet) {
     }
     list.replaceWith($("#list", page));
     $("#acts").replaceWith($("#acts", page));
-    $("#toast")?.remove();
-    const toast = $("#toast", page);
-    if (toast) $("#main").prepend(toast);
     $("#main").dataset.version = $("#main", page).dataset.version;
   } else {
     $("#acts").replaceWith($("#acts", page));
     $("#main").replaceWith($("#main", page));
+  }
+  if ($("#toast") !== toast) {
+    $("#toast")?.remove();
+    if (toast) $("#main").prepend(toast);
   }
   $("#side").replaceWith($("#side", page));
   $(".bottom").replaceWith($(".bottom", page));

@@ -35,6 +35,7 @@ listen = ["127.0.0.1:0"]
 max_message_mib = {message_mib}
 [pop3]
 listen = ["127.0.0.1:0"]
+refuser_listen = ["127.0.0.1:0"]
 [api]
 http_listen = ["127.0.0.1:0"]
 [limits]

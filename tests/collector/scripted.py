@@ -33,7 +33,8 @@ HONEST: Mapping[str, Any] = {
 @dataclass
 class Scripted:
     """`script` maps `greeting` and verbs to an answer: text, a list of them for one time after the
-    other, or a table with one of `endless`, `drip`, `last` (then the connection ends) and `hang`.
+    other, or a table with one of `endless`, `drip`, `last` (then the connection ends) and `hang`;
+    with `after` an event is waited for before it.
     """
 
     script: Mapping[str, Any]
@@ -61,6 +62,8 @@ class Scripted:
             writer.write(answer.encode("latin-1"))
             await writer.drain()
             return
+        if "after" in answer:
+            await answer["after"].wait()
         writer.write(answer.get("first", "").encode("latin-1"))
         match answer:
             case {"endless": text}:

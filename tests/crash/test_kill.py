@@ -6,15 +6,18 @@ was written. That is the part of the power-cut replay.
 
 import random
 import threading
+from functools import partial
 from pathlib import Path
 
 from net.listen import Endpoint
 from tests.kit import CONFIG, PASSWORD, pop3_client, retrieved
 from tests.program import running, succeed
 from tests.senders import SENDERS, Journal, start_senders
+from tests.waiting import until
 
 CYCLES = 50
-LONGEST_S = 0.6  # of one cycle's deliveries before the kill
+MOST_KEPT = 3 * SENDERS  # before the kill of a cycle
+LONGEST_S = 0.1  # from then to the kill
 ANN = "ann@example.test"
 
 
@@ -28,6 +31,10 @@ def empty(pop3: Endpoint) -> dict[str, bytes]:
         client.dele(int(number))
     client.quit()
     return found
+
+
+def holds(journal: Journal, number: int) -> bool:
+    return len(journal.kept) >= number
 
 
 def test_what_was_acknowledged_survives(tmp_path: Path) -> None:
@@ -51,8 +58,10 @@ def test_what_was_acknowledged_survives(tmp_path: Path) -> None:
                 break
             journal = Journal(numbers=journal.numbers)
             senders = start_senders(listening["smtp"], ANN, journal)
+            wanted = chance.randint(0, MOST_KEPT)
+            until(partial(holds, journal, wanted), f"{wanted} messages are kept")
             # The instant is what is random here: nothing is waited for.
-            threading.Event().wait(chance.uniform(0.02, LONGEST_S))
+            threading.Event().wait(chance.uniform(0, LONGEST_S))
             server.process.kill()
             for sender in senders:
                 sender.join()

@@ -17,16 +17,16 @@ from tests.program import Running, restante, running, succeed
 from tests.waiting import free_port
 
 Needs = Callable[[str], str]
-BASE = 2080  # of the three ports the lowest; --shift moves all
+BASE = 2080  # of the four ports the lowest; --shift moves all
 
 
 @pytest.fixture
 def shift() -> int:
-    """One with which the three ports are free at this moment."""
+    """One with which the four ports are free at this moment."""
     while True:
         shift = free_port() - BASE
         try:
-            for port in (2525, 2995):
+            for port in (2525, 2995, 2465):
                 with socket.socket() as probe:
                     probe.bind(("127.0.0.1", port + shift))
         except (OSError, OverflowError):

@@ -14,8 +14,8 @@ from tests.page.driving import page_of, sign_in
 from tests.page.elsewhere import collectors, providers, trusted
 from tests.page.sample import YOU, fill
 
-# A page asks every ten seconds whether there is something new.
-expect.set_options(timeout=20_000)
+# A page asks every ten seconds whether there is something new, and a machine may be busy.
+expect.set_options(timeout=60_000)
 
 AXE = Path(__file__).parents[2] / ".venv/aside/page/node_modules/axe-core/axe.min.js"
 

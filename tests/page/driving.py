@@ -57,7 +57,7 @@ class Watch:
 def page_of(browser: Browser, base: str, **more: Any) -> Iterator[Page]:
     """A page in a context of its own that must have kept the rules when it is closed."""
     context = context_of(browser, base_url=base, **more)
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(60_000)
     watch = Watch(base)
     watch.over(context)
     try:

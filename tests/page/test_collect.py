@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.kit import PASSWORD, Live, live_server
 from tests.page.driving import page_of, sign_in
@@ -55,7 +55,7 @@ def add(page: Page, two: Two, user: str, password: str = PASSWORD) -> None:
     page.get_by_label("Port").fill(str(two.other.pop3.port))
     page.get_by_label("User name").fill(user)
     page.get_by_label("Password there").fill(password)
-    page.get_by_role("button", name="Sign in there and fetch").click()
+    follow(page, page.get_by_role("button", name="Sign in there and fetch"))
 
 
 @pytest.mark.parametrize("user", ["ann", "ben"])
@@ -77,11 +77,11 @@ def test_an_account_is_added_and_its_mail_is_here(browser: Browser, two: Two, us
         assert "not-the-password" not in page.content()
         expect(page.get_by_label("Server")).to_have_value(HOST)
         page.get_by_label("Password there").fill(PASSWORD)
-        page.get_by_role("button", name="Sign in there and fetch").click()
+        follow(page, page.get_by_role("button", name="Sign in there and fetch"))
         watch(page, script=script)
         expect(page.get_by_role("status").first).to_have_text("2 new messages.")
         two.other.send(b"Subject: Later\r\n\r\n.\r\n", f"{user}@example.test")
-        page.get_by_role("button", name="Fetch now").click()
+        follow(page, page.get_by_role("button", name="Fetch now"))
         watch(page, script=script)
         expect(page.get_by_role("status").first).to_have_text(re.compile("^1 new message; 2 were"))
         expect(page.locator(".thing")).to_contain_text(re.compile("1 new\\s*Next run"))
@@ -91,9 +91,16 @@ def test_an_account_is_added_and_its_mail_is_here(browser: Browser, two: Two, us
 
 def watch(page: Page, *, script: bool) -> None:
     """Until the run is over: with script it shows itself."""
-    while not script and page.get_by_role("link", name="Look again").count():
-        page.get_by_role("link", name="Look again").click()
+    again = page.get_by_role("link", name="Look again")
+    while not script and again.count():
+        follow(page, again)
     expect(page.get_by_role("heading", name=re.compile("^Fetching"))).to_have_count(0)
+
+
+def follow(page: Page, there: Locator) -> None:
+    """Clicks, and returns when what it leads to is there."""
+    with page.expect_navigation():
+        there.click()
 
 
 def test_it_is_tested_paused_renamed_and_removed(browser: Browser, two: Two) -> None:
@@ -119,7 +126,7 @@ def test_it_is_tested_paused_renamed_and_removed(browser: Browser, two: Two) -> 
         thing.get_by_label("Once fetched").select_option("0")
         thing.get_by_role("button", name="Keep", exact=True).click()
         expect(thing).to_contain_text("The club")
-        page.get_by_role("button", name="Fetch now").click()
+        follow(page, page.get_by_role("button", name="Fetch now"))
         watch(page, script=True)
         assert two.other.fetch("cleo") == {}
         thing.locator("summary.button").click()

@@ -1,11 +1,12 @@
 """Reading and sorting mail in a browser: with a pointer, by keys alone, without script."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import count
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, expect
+from playwright.sync_api import Browser, Page, Request, Route, expect
 
 from tests.kit import Live
 from tests.page.driving import context_of, page_of, sign_in
@@ -159,8 +160,10 @@ def test_by_keys_alone(letter: str, page: Page) -> None:
     expect(page.get_by_role("searchbox", name="Search mail")).to_have_value("jke")
     page.keyboard.press("Tab")
     press("g", "a")
+    page.wait_for_url("**/addresses")  # loaded: its keys are heard
     expect(page.get_by_role("heading", name="Addresses")).to_be_visible()
     press("?")
+    page.wait_for_url("**/help")
     page.get_by_label("Use keys in this browser").uncheck()
     press("g", "i")
     expect(page.get_by_role("heading", name="Help")).to_be_visible()
@@ -213,13 +216,91 @@ def test_a_lost_connection_is_told_and_what_was_to_do_is_done_later(
     expect(page.locator("#bar")).to_be_hidden()
 
 
+def look(page: Page) -> None:
+    """Has the page ask for what is new."""
+    page.evaluate("dispatchEvent(new Event('online'))")
+
+
+def held(page: Page, where: str) -> Callable[[], Route]:
+    """The requests to a place wait from now on; each call gives the next of them."""
+    waiting: list[Route] = []
+    page.route(f"**{where}", lambda route: waiting.append(route))  # noqa: PLW0108 - it is wrapped
+
+    def next_one() -> Route:
+        while not waiting:
+            page.evaluate("0")  # what happened is told in between
+        return waiting.pop(0)
+
+    return next_one
+
+
+def answered(page: Page, route: Route) -> None:
+    """Lets a request go, and returns when the page has dealt with its answer."""
+    with page.expect_event("requestfinished", lambda each: each == route.request):
+        route.continue_()
+    page.evaluate("new Promise((done) => setTimeout(done))")
+
+
+def test_what_is_new_comes_too_late_to_close_what_was_opened(
+    letter: str, page: Page, live: Live
+) -> None:
+    lists = held(page, "/")
+    live.run(send(live, Letter("Ada", "ada@x.example", "Too late", "Now."), datetime.now(UTC)))
+    look(page)
+    late = lists()
+    row(page, letter).get_by_role("link").click()
+    expect(page.get_by_role("heading", name=letter)).to_be_visible()
+    answered(page, late)
+    assert page.get_by_role("heading", name=letter).is_visible()
+    expect(row(page, "Too late")).to_have_count(1)
+
+
+def test_the_last_message_that_was_asked_for_is_shown(letter: str, page: Page) -> None:
+    messages = held(page, "/m/*")
+    row(page, letter).get_by_role("link").click()
+    slow = messages()
+    row(page, "Sunday lunch?").get_by_role("link").click()
+    messages().continue_()
+    expect(page.get_by_role("heading", name="Sunday lunch?")).to_be_visible()
+    answered(page, slow)
+    assert page.get_by_role("heading", name="Sunday lunch?").is_visible()
+
+
+def test_what_was_done_can_be_undone_though_mail_comes(letter: str, page: Page, live: Live) -> None:
+    row(page, letter).get_by_role("link").click()
+    page.get_by_role("button", name="Archive", exact=True).click()
+    expect(page.locator("#toast")).to_contain_text("Archived 1 message.")
+    live.run(send(live, Letter("Ada", "ada@x.example", "Meanwhile", "Now."), datetime.now(UTC)))
+    look(page)
+    expect(row(page, "Meanwhile")).to_have_count(1)
+    page.get_by_role("button", name="Undo", exact=True).click()
+    expect(row(page, letter)).to_have_count(1)
+
+
+def test_what_was_to_do_is_done_once(letter: str, page: Page) -> None:
+    page.context.set_offline(True)
+    row(page, letter).get_by_role("button").click()
+    expect(page.get_by_text(re.compile("1 to do"))).to_be_visible()
+    acts = held(page, "/m")
+    page.context.set_offline(False)
+    look(page)
+    first = acts()
+    again: list[Request] = []
+    page.on("request", lambda each: again.append(each) if each.method == "POST" else None)
+    with page.expect_response("**/live?*"):
+        look(page)
+    page.evaluate("new Promise((done) => setTimeout(done))")
+    assert again == []
+    first.continue_()
+    expect(row(page, letter).get_by_role("button")).to_have_attribute("aria-pressed", "true")
+
+
 def test_html_has_its_pictures_and_fetches_none(page: Page) -> None:
     row(page, "The Harbour Letter").get_by_role("link").click()
     frame = page.frame_locator("iframe")
     expect(frame.get_by_role("heading", name="The Harbour Letter")).to_be_visible()
-    assert frame.get_by_alt_text("The bay in the morning").get_attribute("src", timeout=5000)
-    width = frame.get_by_alt_text("The bay in the morning").evaluate("(it) => it.naturalWidth")
-    assert width == 480
+    bay = frame.get_by_alt_text("The bay in the morning")
+    expect(bay).to_have_js_property("naturalWidth", 480)
     expect(page.get_by_role("link", name="Show once")).to_be_visible()
     page.get_by_role("link", name="Text", exact=True).click()
     expect(page.get_by_role("region", name="The message")).to_contain_text("Good morning.")

@@ -108,6 +108,21 @@ async def test_one_that_is_here_is_marked_in_whatever_folder_it_is(
     assert usage == [(1,)] if shown else [(2,)]
 
 
+async def test_messages_that_say_nothing_of_themselves_are_the_same_only_octet_by_octet(
+    filled: Filled,
+) -> None:
+    store, lease = filled.store, await taken(filled)
+    source = collector(filled)
+    await store.collectors.add(source)
+    for number, content in enumerate(
+        [b"\r\n", b"\r\nno header\r\n", b"\r\nother\r\n", b"no body\r\n", b"X: 1\r\n", b"X: 2\r\n"]
+    ):
+        key = bytes([number]) * 16
+        assert await store.collected.keep(lease, source, key, message(filled, content))
+        again = bytes([number, 1]) * 8
+        assert not await store.collected.keep(lease, source, again, message(filled, content))
+
+
 async def test_without_room_neither_is_written(filled: Filled) -> None:
     store, lease = filled.store, await taken(filled)
     source = collector(filled)

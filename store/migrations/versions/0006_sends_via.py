@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "2026.6"
-down_revision = "2026.4"
+down_revision = "2026.5"
 
 
 def upgrade() -> None:

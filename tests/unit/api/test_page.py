@@ -1,5 +1,6 @@
 """Browser sessions: the form, its token, the cookie, what each door needs to change anything."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from api.page_mail import ROWS
 from api.page_session import LOCAL, SECURE
 from store.records import Role
 from tests.unit.api.conftest import SECRET, Api, problem
@@ -220,3 +222,26 @@ async def test_a_cookie_of_another_making_opens_nothing(browser: Browser, cookie
     for name in (LOCAL, SECURE):
         browser.cookies = {name: cookie}
         assert await browser.status("GET", "/api/me") == 401
+
+
+async def test_a_page_is_never_older_than_its_number(api: Api, browser: Browser) -> None:
+    """Else what came while it was made would not be in it, and it would not ask again."""
+    await browser.sign_in()
+    drop = (await api.store.accounts.get("ann")).maildrop_id
+    known = {await api.store.maildrops.modseq(drop): 0}
+    seen: list[tuple[int, int]] = []
+
+    async def look() -> None:
+        while len(known) <= ROWS:
+            async with browser.ask("GET", "/") as answer:
+                text = await answer.text()
+            found = re.search(r'data-version="(\d+)"', text)
+            assert found
+            seen.append((int(found[1]), text.count("<li class")))
+
+    looks = [asyncio.create_task(look()) for _ in range(4)]
+    for count in range(1, ROWS + 1):
+        await api.deliver(b"Subject: x\r\n\r\n")
+        known[await api.store.maildrops.modseq(drop)] = count
+    await asyncio.gather(*looks)
+    assert [each for each in seen if each[1] < known[each[0]]] == []

@@ -11,6 +11,9 @@ NOBODY_SIGNS_IN = {
     *("/healthz", "/api/", "/login", "/api/docs", "/api/openapi.json", "/problems/{slug}"),
     *("/setup", "/register", "/recover", "/start/{code}", "/static/{version}/{name}"),
     *("/api/auth/login", "/api/auth/register", "/api/auth/refresh", "/api/auth/recover"),
+    *("/mail/config-v1.1.xml", "/.well-known/autoconfig/mail/config-v1.1.xml", "/robots.txt"),
+    *("/.well-known/mta-sts.txt", "/.well-known/security.txt"),
+    "/.well-known/acme-challenge/{token}",
 }
 
 
@@ -40,7 +43,9 @@ RULES = {
         GET /recover, POST /recover, GET /start/{code}, POST /start/{code},
         GET /static/{version}/{name}, GET /healthz, GET /api/, GET /api/openapi.json, GET /api/docs,
         GET /problems/{slug}, POST /api/auth/login, POST /api/auth/register,
-        POST /api/auth/refresh, POST /api/auth/recover""",
+        POST /api/auth/refresh, POST /api/auth/recover, GET /mail/config-v1.1.xml,
+        GET /.well-known/autoconfig/mail/config-v1.1.xml, GET /.well-known/mta-sts.txt,
+        GET /.well-known/security.txt, GET /robots.txt, GET /.well-known/acme-challenge/{token}""",
     "optional": "GET /readyz",
     "any": """
         GET /api/me, GET /api/me/client-config, GET /api/limits, GET /api/domains, GET /help,
@@ -70,7 +75,9 @@ RULES = {
     "metrics": "GET /metrics",
     "admin:read": """
         GET /api/users, GET /api/users/{id}, GET /api/domains/{name}, GET /api/server,
-        GET /api/config, GET /admin/users, GET /admin/domains, GET /admin/server""",
+        GET /api/config, GET /admin/users, GET /admin/domains, GET /admin/server,
+        GET /api/domains/{name}/dns, POST /api/domains/{name}/dns/check,
+        GET /api/server/doctor""",
     "admin:write": """
         POST /api/users, PUT /api/users/{id}, DELETE /api/users/{id},
         POST /api/users/{id}/password, POST /api/domains, PUT /api/domains/{name},

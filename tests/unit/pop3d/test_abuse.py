@@ -235,6 +235,7 @@ async def test_a_large_listing_waits_for_its_reader_and_is_whole(place: Place) -
 
 
 async def test_a_listing_nobody_reads_is_cut(place: Place, events: Events) -> None:
+    await place.fill(*[10] * 2500)
     async with running(place, Pop3Limits(write_stall_s=0.3)) as live:
         client = await live.signed_in()
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]

@@ -31,6 +31,7 @@ def counters(total: int = TOTAL, per_client: int | None = None) -> Counters:
         smtp=limiter(),
         pop3=limiter(),
         pop3_strangers=limiter(),
+        refuser=limiter(),
         http=limiter(),
         sign_ins=Failures(clock=lambda: 1000),
         rates=Rates({"auth": 2}, clock=lambda: 1000),
