@@ -35,6 +35,8 @@ DEPLOY: Final = HOME / "deploy"
 PROGRAM: Final = Path(sys.executable).with_name("restante")
 UNIT: Final = "restante.service"
 UNITS: Final = (UNIT, "restante.socket")  # written for /opt/restante and the user restante
+SYSTEMD: Final = Path("/run/systemd/system")  # is there while systemd runs (sd_booted(3))
+ENABLE: Final = ("systemctl", "enable", "--now", UNIT)
 PORTS: Final[Mapping[int, str]] = {
     25: "mail from senders",
     995: "mail apps",
@@ -48,7 +50,10 @@ Say = Callable[[str], None]
 
 @dataclass(slots=True)
 class Setup:
-    """One set-up; `made` names the steps whose work was set-up's own, also in an earlier run."""
+    """One set-up; `made` names the steps whose work was set-up's own, also in an earlier run.
+
+    `systemd`: whether it runs on the machine that is set up; None: to be found out.
+    """
 
     address: Address
     host: str
@@ -56,11 +61,14 @@ class Setup:
     root: Path = Path("/")
     ports: Mapping[int, str] = field(default_factory=lambda: PORTS)
     deploy: Path = DEPLOY
+    systemd: bool | None = None
     say: Say = print
     made: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.made = self._remembered()
+        if self.systemd is None:
+            self.systemd = self.here and SYSTEMD.is_dir()
 
     @property
     def config_file(self) -> Path:
@@ -95,6 +103,8 @@ class Setup:
             "api.http_listen": ["127.0.0.1:8080", "0.0.0.0:80", "[::]:80"],
             "tls.mode": "acme",
         }
+        if self.user != "root":  # who only sets a folder up for a test
+            wish["server.user"] = self.user  # where no systemd starts it, root does
         return {key: value for key, value in wish.items() if _built(key, value)}
 
     def plan(self) -> Iterator[tuple[str, bool]]:
@@ -111,7 +121,7 @@ class Setup:
                 "Put it in /opt/restante: make .venv/.project PYTHON=/usr/bin/python3",
                 exit_code=4,
             )
-        if not self.here or "unit" in self.made:
+        if not self.here or self._steps()[-1].name in self.made:
             return
         for port, use in self.ports.items():
             if name := holder(port):
@@ -176,11 +186,12 @@ class Setup:
                 self._fill_store,
             ),
         ]
-        if (self.deploy / UNIT).exists():
-            started = ", started now and at boot" if self.here else ""
-            text = f"service {self._units / UNIT}{started}"
-            done = (self._units / UNIT).exists
-            steps.append(Step("unit", text, done, self._start, self._stop))
+        units = f"service {self._units / UNIT}, with its socket"
+        written = (self._units / UNIT).exists
+        steps.append(Step("unit", units, written, self._write_units, self._remove_units))
+        if self.systemd:
+            text = f"{' '.join(ENABLE)}: it runs, now and at boot"
+            steps.append(Step("start", text, self._runs, self._start, self._stop))
         return steps
 
     @property
@@ -255,26 +266,30 @@ class Setup:
         answer: dict[str, Any] = json.loads(_call([str(PROGRAM), *command, *config], **switched))
         return answer
 
-    def _start(self) -> None:
+    def _write_units(self) -> None:
         self._units.mkdir(parents=True, exist_ok=True)
         for name in reversed(UNITS):  # the one that tells that it is done comes last
-            if (self.deploy / name).exists():
-                text = (self.deploy / name).read_text().replace("/opt/restante", str(HOME))
-                for key in ("User", "Group"):
-                    text = text.replace(f"\n{key}=restante\n", f"\n{key}={self.user}\n")
-                (self._units / name).write_text(text)
-        if self.here:
+            text = (self.deploy / name).read_text().replace("/opt/restante", str(HOME))
+            for key in ("User", "Group"):
+                text = text.replace(f"\n{key}=restante\n", f"\n{key}={self.user}\n")
+            (self._units / name).write_text(text)
+
+    def _remove_units(self) -> None:
+        for name in UNITS:
+            (self._units / name).unlink(missing_ok=True)
+        if self.systemd:
             _call(["systemctl", "daemon-reload"])
-            _call(["systemctl", "enable", "--now", UNIT])
+
+    def _runs(self) -> bool:
+        asked = ("is-enabled", "is-active")
+        return all(not _run(["systemctl", verb, "--quiet", UNIT]).returncode for verb in asked)
+
+    def _start(self) -> None:
+        _call(["systemctl", "daemon-reload"])
+        _call(list(ENABLE))  # comes back when the server says that it is ready, or cannot
 
     def _stop(self) -> None:
-        units = [name for name in UNITS if (self._units / name).exists()]
-        if self.here:
-            _call(["systemctl", "disable", "--now", *units])
-        for name in units:
-            (self._units / name).unlink()
-        if self.here:
-            _call(["systemctl", "daemon-reload"])
+        _call(["systemctl", "disable", "--now", *UNITS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,9 +340,7 @@ def _call(command: list[str], **options: Any) -> str:
             "Follow docs/set-up.md by hand, or use a container.",
             exit_code=3,
         )
-    done: subprocess.CompletedProcess[str] = subprocess.run(  # noqa: S603 - words of our own
-        command, capture_output=True, text=True, check=False, **options
-    )
+    done = _run(command, **options)
     if done.returncode:
         raise Trouble(
             f"{Path(command[0]).name} {command[1]} failed.",
@@ -336,3 +349,9 @@ def _call(command: list[str], **options: Any) -> str:
             exit_code=3,
         )
     return done.stdout
+
+
+def _run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - words of our own
+        command, capture_output=True, text=True, check=False, **options
+    )

@@ -96,12 +96,22 @@ def _tell_records(terminal: Terminal, plan: Setup) -> None:
         "",
         as_table(needed),
         "Then, one after the other:",
-        *([] if plan.here else [f"  restante serve{config}"]),
+        *([] if plan.systemd else _how_to_start(config)),
         f"  restante dns check {domain} --watch{config}",
         f"  restante proof {domain}{config}",
         f"  restante dns show {domain}{config}    which records keep others from posing as you",
     ):
         plan.say(line)
+
+
+def _how_to_start(config: str) -> list[str]:
+    """systemd does not run here, so the service was not started."""
+    from server.setup import ENABLE
+
+    return [
+        f"  {' '.join(ENABLE)}    where systemd runs; it does not here",
+        f"  restante serve{config}    instead, where it never does",
+    ]
 
 
 @command(

@@ -40,10 +40,11 @@ def set_up(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def on_loopback(config: Path) -> None:
+    """Nothing is bound, and no authority is asked, outside this machine."""
     text = re.sub(
         r'^(\w*listen) = \[".*"\]$', r'\1 = ["127.0.0.1:0"]', config.read_text(), flags=re.M
     )
-    config.write_text(text)
+    config.write_text(text.replace('mode = "acme"', 'mode = "self-signed"'))
 
 
 def test_a_plan_is_shown_and_a_dry_run_changes_nothing(tmp_path: Path) -> None:
@@ -187,28 +188,95 @@ def test_a_machine_is_set_up_by_root_alone(tmp_path: Path) -> None:
     assert "sudo" in refused.stderr
 
 
-def test_the_service_starts_the_program_that_set_it_up(tmp_path: Path) -> None:
-    deploy, said = tmp_path / "deploy", list[str]()
-    deploy.mkdir()
-    service = "[Service]\nExecStart={}/.venv/bin/restante serve\nUser={}\n"
-    (deploy / "restante.service").write_text(service.format("/opt/restante", "restante"))
-    (deploy / "restante.socket").write_text("[Socket]\n")
-    plan = Setup(
+# Like the real one it tells whether the service runs, and fails where that cannot start.
+SYSTEMCTL = """\
+#!/bin/sh
+cd {folder} && echo "$*" >>said
+case $1 in
+enable)
+    test ! -e broken && touch runs && exit
+    echo 'Job for restante.service failed.' >&2
+    exit 1 ;;
+is-active) test -e runs ;;
+disable) rm -f runs ;;
+esac
+"""
+START = ["daemon-reload", "enable --now restante.service"]
+STOP = ["disable --now restante.service restante.socket", "daemon-reload"]
+
+
+@pytest.fixture
+def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """What was asked of a systemctl that stands in for the real one, but for questions."""
+    folder = tmp_path / "systemctl"
+    folder.mkdir()
+    (folder / "systemctl").write_text(SYSTEMCTL.format(folder=folder))
+    (folder / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    def asked() -> list[str]:
+        said = folder / "said"
+        lines = said.read_text().splitlines() if said.exists() else []
+        said.unlink(missing_ok=True)
+        return [line for line in lines if not line.startswith("is-")]
+
+    return asked
+
+
+def plan_of(folder: Path, said: list[str], *, systemd: bool) -> Setup:
+    return Setup(
         Address.parse(ADDRESS),
         "mail.example.org",
         user=getpass.getuser(),
-        root=tmp_path / "root",
-        deploy=deploy,
+        root=folder / "root",
+        systemd=systemd,
         say=said.append,
     )
-    plan.run()
-    units = tmp_path / "root/etc/systemd/system"
-    told = service.format(RESTANTE.parents[2], getpass.getuser())
-    assert (units / "restante.service").read_text() == told
-    assert (units / "restante.socket").exists()
-    plan.undo()
-    assert not list(units.iterdir())
+
+
+def test_where_systemd_runs_the_service_is_started_and_enabled(
+    tmp_path: Path, systemctl: Callable[[], list[str]]
+) -> None:
+    said: list[str] = []
+    plan = plan_of(tmp_path, said, systemd=True)
+    [*_, (text, done)] = plan.plan()
+    assert (text.partition(":")[0], done) == ("systemctl enable --now restante.service", False)
+    broken = tmp_path / "systemctl/broken"
+    broken.touch()
+    with pytest.raises(Trouble, match="failed") as raised:
+        plan.run()
+    assert "Job for restante.service failed." in raised.value.why
+    assert systemctl() == START
+    broken.unlink()
+    again = plan_of(tmp_path, said, systemd=True)  # as after a typed command
+    again.run()
+    assert systemctl() == START
+    service = (tmp_path / "root/etc/systemd/system/restante.service").read_text()
+    config = "--config /etc/restante/config.toml"
+    assert f"\nExecStart={RESTANTE} serve {config}\n" in service
+    assert f"\nUser={getpass.getuser()}\n" in service
+    again.run()
+    assert systemctl() == []
+    plan_of(tmp_path, said, systemd=True).undo()
+    assert systemctl() == STOP
+    assert not list((tmp_path / "root/etc/systemd/system").iterdir())
     assert said[-1].startswith("  kept ")
+
+
+def test_where_systemd_does_not_run_the_units_wait_and_it_is_told_how_to_start(
+    tmp_path: Path, systemctl: Callable[[], list[str]]
+) -> None:
+    done = set_up(tmp_path, "--yes")
+    assert done.returncode == 0, done.stderr
+    assert systemctl() == []
+    units = tmp_path / "root/etc/systemd/system"
+    assert {each.name for each in units.iterdir()} == {"restante.service", "restante.socket"}
+    config = tmp_path / "root/etc/restante/config.toml"
+    assert "systemctl enable --now restante.service    where systemd runs" in done.stdout
+    assert f"restante serve --config {config}    instead" in done.stdout
+    assert set_up(tmp_path, "--undo", "--yes").returncode == 0
+    assert systemctl() == []
+    assert not list(units.iterdir())
 
 
 def test_who_holds_a_port_is_named_before_anything_is_done() -> None:
