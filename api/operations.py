@@ -122,6 +122,8 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "POST /admin/users": _sent("name-taken", "address-taken", "last-admin"),
     "GET /admin/domains": Operation(HTML),
     "POST /admin/domains": _sent("domain-taken", "domain-in-use"),
+    "GET /admin/domains/{name}": Operation(HTML),
+    "POST /admin/domains/{name}": _sent(),
     "GET /admin/invites": Operation(HTML),
     "POST /admin/invites": _sent(),
     "GET /admin/server": Operation(HTML),
