@@ -57,8 +57,11 @@ $(venv)/.packages: requirements.txt
 	@$(pip) --require-hashes -r requirements.txt
 	@touch $@
 
+# Compiled now: whoever runs it may be unable to write beside it, or be told not to by its environment,
+# and each start would compile it all again.
 $(venv)/.project: $(venv)/.packages pyproject.toml
 	@$(pip) --no-deps --no-build-isolation --editable .
+	@$(venv)/bin/python -m compileall -q -x '/[.]' .
 	@touch $@
 
 $(venv)/.dev: $(venv)/.packages requirements-dev.txt

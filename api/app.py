@@ -22,7 +22,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from aiohttp_session import session_middleware
 
-from api import discovery, doors, models, page_frame, problems, replies, security
+from api import discovery, doors, models, problems, replies, security
 from api.call import ApiParts, Call, Door, Reply
 from api.connection import Connection
 from api.page_session import STORE, Page, Storage
@@ -53,7 +53,6 @@ class ApiServer:
         self, sockets: Sequence[socket], secure: Sequence[socket] = (), tls: Tls | None = None
     ) -> None:
         """Serves on bound sockets, which are ours from here on: the first ones without TLS."""
-        page_frame.prepare()
         await self._runner.setup()
         for some, way in ((sockets, None), (secure, tls)):
             listener = Listener(self._connection, limiters=(self._parts.connections,), tls=way)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import DictLoader, Environment, StrictUndefined
 
 from api import account, shown
 from api.call import Call, Preconditions, Reply
@@ -51,8 +51,12 @@ FILES: Final[Mapping[str, bytes]] = {
 STATIC: Final = "/static/" + hashlib.sha256(repr(sorted(FILES.items())).encode()).hexdigest()[:12]
 BACK: Final = re.compile(r"/(?:m/[0-9a-z]{26})?(?:\?[\w=&%.+*~-]*)?", re.ASCII)
 
+# Read at the start, as are the files above: they fit the program that runs, whatever an upgrade has
+# put in their place. Each is compiled when it is first asked for.
 _TEMPLATES: Final = Environment(
-    loader=FileSystemLoader(HERE / "templates"),
+    loader=DictLoader(
+        {path.name: path.read_text("utf-8") for path in sorted((HERE / "templates").iterdir())}
+    ),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
@@ -69,12 +73,6 @@ _TEMPLATES.filters |= {
     "linked": shown.linked,
     "device": shown.device,
 }
-
-
-def prepare() -> None:
-    """Reads all templates, so that nobody who asks waits for it."""
-    for name in _TEMPLATES.list_templates():
-        _TEMPLATES.get_template(name)
 
 
 def bare(call: Call[Any, Any], template: str, *, status: int = 200, **values: object) -> Reply:

@@ -23,9 +23,10 @@ from aiohttp_session import AbstractStorage, Session, get_session, new_session
 
 from auth.login import SignedIn
 from auth.scopes import line, of_role
-from mail.errors import Failure
+from mail.errors import Failure, NotFound
 from net.limits import Peer
 from store.records import LoginSession, NewSession, SessionKind
+from store.sessions import Sessions
 from store.store import Store
 
 # aiohttp-session keeps its own under plain names, which aiohttp advises against.
@@ -72,7 +73,7 @@ class Storage(AbstractStorage):
             name, secure = cookie_name(request, self._client)
             response.set_cookie(name, cookie, httponly=True, secure=secure, samesite="Lax")
         elif isinstance(found, LoginSession) and session.empty:
-            await self._sessions.end(found.account, found.id)
+            await _end(self._sessions, found)
             name, secure = cookie_name(request, self._client)
             response.del_cookie(name, httponly=True, secure=secure, samesite="Lax")
         elif isinstance(found, LoginSession):
@@ -110,7 +111,7 @@ class Page:
     async def sign_in(self, signed_in: SignedIn) -> None:
         """The answer gets a new cookie; the session that was there before ends."""
         if before := await self.session():
-            await self._request.app[STORE].sessions.end(before.account, before.id)
+            await _end(self._request.app[STORE].sessions, before)
         session = await new_session(self._request)
         session.set_new_identity(signed_in)
         session[_ROLE] = signed_in.account.role
@@ -138,6 +139,11 @@ class Page:
 
 
 STORE: Final = web.AppKey("store", Store)
+
+
+async def _end(sessions: Sessions, found: LoginSession) -> None:
+    with suppress(NotFound):  # another request has ended it meanwhile
+        await sessions.end(found.account, found.id)
 
 
 def cookie_name(request: web.BaseRequest, client: Client) -> tuple[str, bool]:

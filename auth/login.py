@@ -146,9 +146,15 @@ class Login:
         if isinstance(wait, Refused):
             raise TooMany(wait.reason, retry_after_s=wait.retry_after_s)
         await asyncio.sleep(wait)
-        found = await prove()
+        secret_hash = self._secret_hash(name, secret)
+        try:
+            found = await prove()
+        except asyncio.CancelledError:
+            # Who leaves before the answer has had the work done all the same.
+            self._failures.add(name, peer, secret_hash=secret_hash)
+            raise
         if found is None:
-            self._failures.add(name, peer, secret_hash=self._secret_hash(name, secret))
+            self._failures.add(name, peer, secret_hash=secret_hash)
             await asyncio.sleep(SLOWEST_FAILURE_S - (self._clock() - began))
             raise BadCredentials("wrong user name or password")
         self._failures.forget(name, peer)

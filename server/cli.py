@@ -6,6 +6,7 @@ most commands only speak to a server that runs.
 
 from __future__ import annotations
 
+import gc
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from server.admin import Answer
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
-
 
 APP = typer.Typer(
     help="A mail server that receives and never sends.",
@@ -132,8 +132,11 @@ def serve(
     ] = "",
 ) -> None:
     """Serves until told to stop (SIGTERM, Ctrl-C). SIGHUP reads the certificate again."""
+    gc.disable()  # what is imported for good is not searched for garbage, now or later
     from server import compose, logs, workers
 
+    gc.freeze()
+    gc.enable()
     config = terminal.config(_instead(number, only))
     logs.configure(config.log.level)
     if config.server.workers > 1:

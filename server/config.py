@@ -48,7 +48,7 @@ PathOrNone = Annotated[Path | None, forms.PATH_OR_NONE]
 class Section(BaseModel):
     """One table of the file. Each value is read by its field's form; a default is a read value."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     @field_validator("*", mode="plain")
     @classmethod
@@ -273,14 +273,16 @@ def settings(config: Config) -> list[Setting]:
     """Every key, with its value in force and where that comes from."""
     return [
         Setting(
-            key=key,
-            value=masked(plain(_value(config, key))),
-            source=config.source(key),
+            key=f"{section}.{name}",
+            value=masked(plain(getattr(part, name))),
+            source=config.source(f"{section}.{name}"),
             default=plain(field.default),
-            meaning=field.description or "",
+            meaning=meanings[name],
             accepted=_form(field).words,
         )
-        for key, field in KEYS.items()
+        for section, part in config
+        for meanings in [forms.meanings(type(part))]
+        for name, field in type(part).model_fields.items()
     ]
 
 
@@ -293,9 +295,10 @@ def default_text() -> str:
     ]
     for section, part in Config():
         lines += ["", f"[{section}]"]
+        meanings = forms.meanings(type(part))
         for name, field in type(part).model_fields.items():
             words = _form(field).words
-            lines += [f"# {field.description}", f"# {words[0].upper()}{words[1:]}."]
+            lines += [f"# {meanings[name]}", f"# {words[0].upper()}{words[1:]}."]
             lines += [f"{name} = {as_toml(field.default)}{_note(f'{section}.{name}')}", ""]
         lines.pop()
     return "\n".join([*lines, ""])

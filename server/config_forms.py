@@ -4,11 +4,14 @@ A form reads what TOML holds and returns what the program uses. It never turns o
 another: the text "5" is not the number 5, and true is not 1.
 """
 
+import ast
+import inspect
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from mail.address import parse_domain
@@ -249,3 +252,17 @@ def shown(value: object) -> str:
     except RecursionError:  # lists in lists in lists
         return "..."
     return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}..."
+
+
+def meanings(section: type) -> Mapping[str, str]:
+    """The text under each key of a section.
+
+    Read from the source when it is told: pydantic would do it at every start of the program.
+    """
+    [found] = ast.parse(inspect.getsource(section)).body
+    assert isinstance(found, ast.ClassDef)
+    return {
+        ast.unparse(key.target): ast.literal_eval(text.value)
+        for key, text in pairwise(found.body)
+        if isinstance(key, ast.AnnAssign) and isinstance(text, ast.Expr)
+    }

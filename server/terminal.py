@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -164,7 +164,6 @@ def command(
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(function, eval_str=True).parameters
-        options = inspect.signature(_common, eval_str=True).parameters
 
         @wraps(function)
         def run(*, config: Path | None, json: bool, quiet: bool, **rest: Any) -> None:
@@ -178,7 +177,7 @@ def command(
                 print(f"Refused: {failure.public}.", file=sys.stderr)
                 raise typer.Exit(4) from None
 
-        parameters = [*list(own.values())[1:], *options.values()]
+        parameters = [*list(own.values())[1:], *_common_options()]
         keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
         run.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in keyword}
@@ -198,6 +197,11 @@ def octets_of(text: str) -> int:
     if not number.isascii() or not number.isdigit():
         raise Trouble(f"{text!r} is no size.", "", "Write 800, 20K, 5M or 2G.", exit_code=2)
     return int(number) * factor
+
+
+@cache
+def _common_options() -> tuple[inspect.Parameter, ...]:
+    return tuple(inspect.signature(_common, eval_str=True).parameters.values())
 
 
 def _common(

@@ -24,6 +24,7 @@ from typing import TypeVar
 import structlog
 
 from mail.digest import Attachment, Digest, Wish
+from mail.errors import StorageBusy
 from mail.people import Mailbox
 from store.content_worker import ANSWER_OCTETS, OUT_OF_MEMORY
 from store.messages import OpenMessage
@@ -32,6 +33,7 @@ T = TypeVar("T")
 
 PROCESSES = 2
 WALL_S = 5.0
+START_S = 60.0
 # What its end says of a process that has ended by itself. Anything else is a fault of ours.
 LIMITS = {
     -signal.SIGPROF: "cpu",
@@ -85,6 +87,7 @@ class _Reader:
 
     async def digest(self, octets: int, blocks: AsyncIterator[bytes], wish: Wish) -> Digest:
         try:
+            await self._run(self._start)
             request = json.dumps({"octets": octets, "wish": asdict(wish)}).encode()
             await self._run(partial(self._send, request + b"\n"))
             async for block in blocks:
@@ -108,7 +111,8 @@ class _Reader:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _send(self, octets: bytes) -> None:
-        pipe = self._started().stdin
+        assert self._process
+        pipe = self._process.stdin
         assert pipe
         left = memoryview(octets)
         deadline = time.monotonic() + self._wall_s
@@ -122,7 +126,8 @@ class _Reader:
             raise self._overrun() from None
 
     def _receive(self) -> bytes:
-        pipe = self._started().stdout
+        assert self._process
+        pipe = self._process.stdout
         assert pipe
         answer = bytearray()
         deadline = time.monotonic() + self._wall_s
@@ -137,20 +142,27 @@ class _Reader:
                 raise self._overrun("output")
         return bytes(answer)
 
-    def _started(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
-            self._end()
-            # Isolated: neither the environment nor the folder it starts in say what is imported.
-            self._process = subprocess.Popen(  # noqa: S603 - the interpreter that runs us
-                [sys.executable, "-I", "-c", _START.format(str(ROOT))],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                bufsize=0,
-                cwd="/",
-                env={},
-            )
-        return self._process
+    def _start(self) -> None:
+        """Once for a message: what is left of one is nothing to another process."""
+        if self._process and self._process.poll() is None:
+            return
+        self._end()
+        # Isolated: neither the environment nor the folder it starts in say what is imported.
+        self._process = subprocess.Popen(  # noqa: S603 - the interpreter that runs us
+            [sys.executable, "-I", "-c", _START.format(str(ROOT))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            cwd="/",
+            env={},
+        )
+        pipe = self._process.stdout
+        assert pipe
+        # On a busy machine this may take its time, for which no message is to blame.
+        if not select.select([pipe], [], [], START_S)[0]:
+            raise StorageBusy("the process that reads messages does not start")
+        pipe.read(1)  # READY; one that has ended is found out by what is sent to it
 
     def _overrun(self, limit: str = "") -> _Overrun:
         """Ends the process; why it had ended by itself is told by how."""

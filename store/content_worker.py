@@ -1,8 +1,9 @@
 """A process that reads strangers' messages and nothing else: `store.content` starts and ends it.
 
-A request on its standard input is a line of JSON `{"octets": n, "wish": {...}}` and n octets of a
-message; the answer on its standard output is a line of JSON. It holds no socket, key or database.
-What takes too much time ends it by a signal, too much memory by its exit status.
+It says READY when it has started. A request on its standard input is a line of JSON
+`{"octets": n, "wish": {...}}` and n octets of a message; the answer on its standard output is a
+line of JSON. It holds no socket, key or database. What takes too much time ends it by a signal, too
+much memory by its exit status.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ MEMORY_OCTETS = 256 * 1024 * 1024
 ANSWER_OCTETS = 8 * 1024 * 1024
 BEYOND_OUTPUT = b'{"limit": "output"}\n'
 OUT_OF_MEMORY = 3  # exit status
+READY = b"\n"  # said once, before any answer
 
 
 def main() -> int:
@@ -29,6 +31,8 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server to act on
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    answers.write(READY)
+    answers.flush()
     while line := requests.readline():
         try:
             answers.write(_answer(json.loads(line), requests))

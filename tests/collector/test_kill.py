@@ -56,7 +56,7 @@ def test_nothing_is_lost_and_nothing_comes_twice(
                 threading.Event().wait(chosen.uniform(0, WITHIN_S))
                 server.end(signal.SIGKILL)
             kept = here(tmp_path)
-            until(partial(whole, remote, kept, arrived), "all is there or here", seconds=10)
+            until(partial(whole, remote, kept, arrived), "all is there or here")
             assert max(kept.values(), default=1) == 1
             cut += 0 < len(kept) - len(before) < len(arrived) - len(before)
         succeed("collect", "run", "--json", folder=tmp_path)

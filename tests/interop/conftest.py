@@ -1,4 +1,4 @@
-"""A server with one user, and a folder for a relay in front of it."""
+"""A server with one user, a collector, and a folder for a mail server beside them."""
 
 import shutil
 import tempfile
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.collector.conftest import desk  # noqa: F401 - a fixture
 from tests.kit import Live, live_server
 
 ANN = "ann@example.test"
@@ -23,8 +24,8 @@ def live(tmp_path: Path) -> Iterator[Live]:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """For a relay, whose processes run as other users: not below pytest's own folder."""
-    found = Path(tempfile.mkdtemp(prefix="restante-relay-"))
+    """For a mail server, whose processes run as other users: not below pytest's own folder."""
+    found = Path(tempfile.mkdtemp(prefix="restante-aside-"))
     found.chmod(0o755)
     yield found
     shutil.rmtree(found)

@@ -5,6 +5,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -13,11 +15,13 @@ from store.records import Proof
 from tests.nameserver import Records, quoted
 from tests.verification.conftest import Keys
 from tests.verification.world import World, word, world
+from tests.waiting import until
 
 T = TypeVar("T")
 
 BODY_MIB = int(os.environ.get("RESTANTE_BODY_MIB", "1"))
 LAG_S = 0.1
+TICK_S = 0.002
 MESSAGE = b"From: <x@a.test>\r\nSubject: hello\r\n\r\n"
 
 
@@ -28,6 +32,15 @@ def net(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[World]
         yield found
 
 
+def waited_s() -> dict[str, float]:
+    """How long each of our threads has waited for a processor (the kernel's sched-stats.rst)."""
+    found = {}
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # it has ended
+            found[thread.name] = int((thread / "schedstat").read_text().split()[1]) / 1e9
+    return found
+
+
 def with_lag(net: World, work: Callable[[], T]) -> tuple[T, float]:
     """What `work` gives, and the longest that the server's loop was kept from anything else."""
     longest = 0.0
@@ -36,10 +49,13 @@ def with_lag(net: World, work: Callable[[], T]) -> tuple[T, float]:
     async def watch() -> None:
         nonlocal longest
         while not over.is_set():
-            before = time.perf_counter()
-            await asyncio.sleep(0)
-            longest = max(longest, time.perf_counter() - before)
-            await asyncio.sleep(0.002)
+            waits, before = waited_s(), time.perf_counter()
+            await asyncio.sleep(TICK_S)
+            lag = time.perf_counter() - before - TICK_S
+            if lag >= LAG_S:
+                # Others on this machine take the processors, also from whoever has the GIL.
+                lag -= sum(s - waits.get(thread, 0) for thread, s in waited_s().items())
+            longest = max(longest, lag)
 
     watching = asyncio.run_coroutine_threadsafe(watch(), net.live.loop)
     try:
@@ -110,6 +126,11 @@ def test_a_record_that_leads_everywhere_is_given_up(net: World) -> None:
 def test_a_large_answer_does_not_stop_the_loop(net: World) -> None:
     texts = [("TXT", quoted(f"filling {n}")) for n in range(2500)]
     net.dns.zone = {"huge.test": [*texts, ("TXT", quoted("v=spf1 +all"))]}
-    sent, lag = with_lag(net, lambda: net.send(MESSAGE, sender="x@huge.test"))
-    assert net.results(sent)["spf"][0].split()[0] == "pass"
-    assert lag < LAG_S, lag
+
+    def passes() -> bool:
+        sent, lag = with_lag(net, lambda: net.send(MESSAGE, sender="x@huge.test"))
+        assert lag < LAG_S, lag
+        return net.results(sent)["spf"][0].split()[0] == "pass"
+
+    # On a busy machine so large an answer may come after the time that there is for it.
+    until(passes, "it was looked at")

@@ -245,3 +245,18 @@ async def test_a_page_is_never_older_than_its_number(api: Api, browser: Browser)
         known[await api.store.maildrops.modseq(drop)] = count
     await asyncio.gather(*looks)
     assert [each for each in seen if each[1] < known[each[0]]] == []
+
+
+async def test_who_clicks_twice_meets_no_fault(api: Api, browser: Browser) -> None:
+    """A session that the first click has ended is no trouble to the second."""
+    for _ in range(5):
+        await browser.sign_in()
+        twin = Browser(api)
+        twin.cookies, twin.token = dict(browser.cookies), browser.token
+        assert set(await asyncio.gather(browser.send(), twin.send())) == {303}
+        await browser.form()
+        twin.cookies = dict(browser.cookies)
+        form = {"csrf_token": browser.token}
+        ends = [each.status("POST", "/logout", data=form) for each in (browser, twin)]
+        # 401: it came when the session was over.
+        assert {303} <= set(await asyncio.gather(*ends)) <= {303, 401}

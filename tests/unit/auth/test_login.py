@@ -152,6 +152,18 @@ async def test_failures_count_for_the_name_that_was_typed(desk: Desk) -> None:
     assert desk.failures.delay_s("ann", PEER) == 0
 
 
+async def test_who_leaves_during_the_check_has_failed(desk: Desk) -> None:
+    """The work is done by then; what came of it, the client does not stay to hear."""
+    for checks in (1, 2):  # after the first failure nobody waits yet
+        trying = asyncio.create_task(desk.signs_in("bob", "wrong"))
+        while desk.passwords.checks < checks:  # noqa: ASYNC110 - nothing tells us
+            await asyncio.sleep(0)  # the check begins
+        trying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await trying
+    assert desk.failures.delay_s("bob", PEER) > 0
+
+
 async def test_a_success_forgets_the_failures(desk: Desk) -> None:
     assert not await desk.signs_in("ann", "wrong")
     desk.failures.add("bob", PEER)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,49 @@ async def test_what_takes_too_much_memory_is_ended(content: Content) -> None:
     found = await read(content, Stored(b"x" * 1024 * 1024, times=300))
     assert found == Digest(limit="memory")
     await is_well(content)
+
+
+class Doomed(Stored):
+    """More than the process may hold, which has ended before the last octets come."""
+
+    def __init__(self) -> None:
+        super().__init__(b"x" * 1024 * 1024, times=300)
+
+    async def blocks(self) -> AsyncIterator[bytes]:
+        yield b"x"
+        while children():  # noqa: ASYNC110 - nothing tells us
+            await asyncio.sleep(0)
+        yield b"\n"
+
+
+async def test_a_message_is_read_by_one_process_alone(content: Content) -> None:
+    """The end of a message is none for another process."""
+    await is_well(content)
+    assert await read(content, Doomed()) == Digest(limit="memory")
+    await is_well(content)
+
+
+async def test_the_start_of_a_process_is_not_the_time_of_a_message() -> None:
+    async with asyncio.timeout(60):
+        while not await _is_well_after_a_slow_start(wall_s=0.3):
+            pass  # it was caught too late, or the machine was busy
+
+
+async def _is_well_after_a_slow_start(*, wall_s: float) -> bool:
+    content = Content(processes=1, wall_s=wall_s)
+    reading = asyncio.create_task(read(content, b"\r\n"))
+    while not (found := children()):  # noqa: ASYNC110 - nothing tells us
+        await asyncio.sleep(0)
+    os.kill(found[0], signal.SIGSTOP)
+    stopped_in_time = not reading.done()
+    passed = asyncio.Event()
+    asyncio.get_running_loop().call_later(2 * wall_s, passed.set)
+    await passed.wait()
+    with suppress(ProcessLookupError):  # it has been given up
+        os.kill(found[0], signal.SIGCONT)
+    limit = (await reading).limit
+    content.close()
+    return stopped_in_time and limit is None
 
 
 async def test_one_that_does_not_move_is_ended() -> None:
