@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
 from typing import Generic, Literal, Protocol, TypeVar
 
 from api.models import Answer, Body, Query
+from api.models_dns import Check, Records, SourceName, Subject
+from api.models_doctor import Findings, GroupName
 from api.page_session import Page
 from auth.login import Login
 from auth.passwords import Passwords
@@ -123,11 +125,30 @@ class Setting:
     accepted: str
 
 
+class Dns(Protocol):
+    """What is told of a domain's DNS records."""
+
+    def told(self, subject: Subject, only: str | None) -> Records: ...
+
+    def text(
+        self, subject: Subject, only: str | None, *, form: Literal["table", "zone", "csv"]
+    ) -> str: ...
+
+    async def check(self, subject: Subject, only: SourceName | None) -> Check:
+        """Asks both sides, or only one, now."""
+
+
 class House(Protocol):
     """What the API is told of the whole server by whoever put it together."""
 
     @property
     def metrics(self) -> Counts: ...
+
+    @property
+    def dns(self) -> Dns: ...
+
+    async def examine(self, only: Collection[GroupName] | None) -> Findings:
+        """What is wrong with it, of all groups or those named."""
 
     async def facts(self) -> Facts: ...
 

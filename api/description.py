@@ -202,8 +202,8 @@ def _success(route: Route[Any, Any], told: Operation, status: int) -> Document:
         else:
             kind, schema = JSON, {"$ref": REF.format(model=told.answer.__name__)}
         answer["content"] = {kind: {"schema": schema}}
-        if told.also:
-            answer["content"][told.also] = {"schema": {"type": "string"}}
+        for other in told.also:
+            answer["content"][other] = {"schema": {"type": "string"}}
     if told.versioned and told.answer is not None:
         answer["headers"] = {"ETag": {"required": True, "schema": {"type": "string"}}}
     if links := _links(route, status):

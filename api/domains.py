@@ -43,6 +43,7 @@ def detail(domain: Domain, *, whole: bool = True) -> DomainDetail:
         **({"catch_all": domain.catch_all} if whole else {}),
         plus=domain.plus,
         alias_of=domain.alias_of,
+        **({"sends_via": domain.sends_via} if whole else {}),
         self_service=domain.self_service,
         max_message=domain.max_message,
         require_tls=domain.require_tls,
@@ -92,14 +93,14 @@ async def create(call: Call[Query, NewDomain]) -> Reply:
 
 async def read(call: Call[Query, None]) -> Reply:
     """GET /api/domains/{name}: by name or id."""
-    found = await call.parts.store.domains.get(_key(call.path["name"]))
+    found = await call.parts.store.domains.get(domain_key(call.path["name"]))
     return Reply(detail(found), versioned=True)
 
 
 async def change(call: Call[Query, DomainChange]) -> Reply:
     """PUT /api/domains/{name}: what is given is changed."""
     changed = await call.parts.store.domains.change(
-        _key(call.path["name"]), guard=call.guard(detail), **_settings(call.body)
+        domain_key(call.path["name"]), guard=call.guard(detail), **_settings(call.body)
     )
     return Reply(detail(changed), versioned=True)
 
@@ -107,7 +108,7 @@ async def change(call: Call[Query, DomainChange]) -> Reply:
 async def remove(call: Call[RemoveDomainQuery, None]) -> Reply:
     """DELETE /api/domains/{name}: mail for it is refused from now on; mail that came stays."""
     await call.parts.store.domains.remove(
-        _key(call.path["name"]), force=call.query.force, guard=call.guard(detail)
+        domain_key(call.path["name"]), force=call.query.force, guard=call.guard(detail)
     )
     return Reply(None)
 
@@ -182,6 +183,8 @@ def _settings(body: DomainChange) -> DomainSettings:
         settings["plus"] = body.plus
     if "alias_of" in given:
         settings["alias_of"] = parse_domain(body.alias_of) if body.alias_of else None
+    if "sends_via" in given:
+        settings["sends_via"] = body.sends_via
     if "self_service" in given:
         settings["self_service"] = body.self_service
     if "max_message" in given:
@@ -195,7 +198,7 @@ def _settings(body: DomainChange) -> DomainSettings:
     return settings
 
 
-def _key(text: str) -> DomainName | int:
+def domain_key(text: str) -> DomainName | int:
     """An id or a name; a name without a dot that has the form of an id is reached by id."""
     try:
         return parse_row_id(text)

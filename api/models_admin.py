@@ -115,13 +115,15 @@ MtaStsMode = Literal["off", "testing", "enforce"]
 
 
 class DomainDetail(Answer):
-    """`catch_all`, the login that gets what has no address, is told to administrators alone."""
+    """`catch_all`, the login that gets what has no address, and `sends_via` are told to
+    administrators alone."""
 
     id: str
     name: str
     catch_all: str | None = None
     plus: str
     alias_of: str | None
+    sends_via: str | None = None
     self_service: bool
     max_message: int | None
     require_tls: bool
@@ -139,12 +141,14 @@ class DomainChange(Body):
     as large as the server takes. `require_tls` refuses senders without TLS, which RFC 3207 forbids
     to a domain whose MX is public. `mta_sts`: what senders do when our TLS does not fit
     (RFC 8461). `outgoing`: host:port of a server that sends for the domain, for set-up cards.
-    null takes a setting away.
+    `sends_via`: who sends mail as the domain, in terms of SPF; "": nobody; null: not known. Of the
+    others null takes the setting away.
     """
 
     catch_all: LoginText | None = None
     plus: Annotated[str, Field(max_length=8)] = "+"
     alias_of: DomainText | None = None
+    sends_via: Annotated[str, Field(max_length=400)] | None = None
     self_service: bool = False
     max_message: Annotated[int, Field(ge=1024, le=2**30)] | None = None
     require_tls: bool = False

@@ -122,6 +122,14 @@ class DomainForm(Body):
     self_service: Short = ""
 
 
+class DnsForm(Body):
+    """`via`: SPF terms of the service that sends as the domain."""
+
+    act: Literal["check", "sends"]
+    sends: Literal["nobody", "others", "unsure"] = "unsure"
+    via: Short = ""
+
+
 class CollectForm(Body):
     """`keep`: "all", or for how many days what was fetched stays at the provider."""
 

@@ -11,7 +11,10 @@ from typing import Any, Final
 from api import models_admin as admin
 from api import models_auth as auth
 from api import models_collect as collect
+from api import models_dns as dns
+from api import models_doctor as doctor
 from api import models_mail as mail
+from api.cards import APPLE
 from api.models import Answer
 from api.problems import KINDS
 from api.routes import DISCOVERY_ROUTES, PAGE_ROUTES, ROUTES, Route, Rule
@@ -40,7 +43,7 @@ class Operation:
     versioned: bool = False
     body: Example | None = None
     query: Example | None = None
-    also: str = ""  # a second media type that it may answer with
+    also: Sequence[str] = ()  # other media types that it may answer with
 
 
 def _made(model: type[Answer], body: Example, *problems: str) -> Operation:
@@ -120,6 +123,8 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "POST /admin/users": _sent("name-taken", "address-taken", "last-admin"),
     "GET /admin/domains": Operation(HTML),
     "POST /admin/domains": _sent("domain-taken", "domain-in-use"),
+    "GET /admin/domains/{name}": Operation(HTML),
+    "POST /admin/domains/{name}": _sent(),
     "GET /admin/invites": Operation(HTML),
     "POST /admin/invites": _sent(),
     "GET /admin/server": Operation(HTML),
@@ -158,7 +163,9 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "PUT /api/auth/totp": _done(*_CONFIRM, body={"enabled": True, "code": "123456"}),
     "GET /api/me": _found(auth.Me),
     "PUT /api/me": _changed(auth.Me, {"display_name": "Ada Lovelace", "timezone": "Europe/London"}),
-    "GET /api/me/client-config": Operation(auth.Card, query={"format": "json"}, also=TEXT),
+    "GET /api/me/client-config": Operation(
+        auth.Card, query={"format": "json"}, also=(TEXT, XML, APPLE)
+    ),
     "GET /api/sessions": Operation(auth.Sessions, problems=("cursor-mismatch",)),
     "DELETE /api/sessions/{id}": _done(),
     "GET /api/tokens": Operation(auth.Tokens, problems=("cursor-mismatch",)),
@@ -238,6 +245,8 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         admin.DomainDetail, {"plus": "+-", "self_service": True}, "domain-in-use"
     ),
     "DELETE /api/domains/{name}": _done("domain-in-use", versioned=True, query={"force": "true"}),
+    "GET /api/domains/{name}/dns": Operation(dns.Records, query={"format": "json"}, also=(TEXT,)),
+    "POST /api/domains/{name}/dns/check": Operation(dns.Check, query={"resolver": "configured"}),
     "GET /api/addresses": Operation(admin.AddressPage, problems=("cursor-mismatch",)),
     "POST /api/addresses": _made(
         admin.AddressDetail,
@@ -253,6 +262,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "POST /api/invites": _made(admin.InviteMade, {"uses": 1, "address": "ada@example.org"}),
     "DELETE /api/invites/{id}": _done(),
     "GET /api/server": Operation(admin.ServerDetail),
+    "GET /api/server/doctor": Operation(doctor.Findings, query={"only": "tls,store"}),
     "GET /mail/config-v1.1.xml": Operation(XML, problems=("not-found",), query=_WHOSE),
     "GET /.well-known/autoconfig/mail/config-v1.1.xml": Operation(
         XML, problems=("not-found",), query=_WHOSE

@@ -111,10 +111,7 @@ async def show_domains(call: Call[Told, None]) -> Reply:
 async def _domains(call: Call[Any, Any], **more: Any) -> Reply:
     found = await answer(domains.index, inner(call, query=asked(ListQuery, limit=200)), DomainPage)
     values = {"given": {}} | more
-    hostname = call.parts.hostname
-    return await framed(
-        call, "domains.html", here="domains", found=found, hostname=hostname, **values
-    )
+    return await framed(call, "domains.html", here="domains", found=found, **values)
 
 
 async def change_domains(call: Call[Query, DomainForm]) -> Reply:

@@ -12,6 +12,7 @@ from api import (
     attachments,
     collectors,
     discovery,
+    domain_dns,
     domains,
     emails,
     frame,
@@ -21,6 +22,7 @@ from api import (
     page_account,
     page_admin,
     page_collect,
+    page_dns,
     page_files,
     page_login,
     page_mail,
@@ -53,6 +55,8 @@ from api.models_collect import (
     ReceiveWish,
     RunWish,
 )
+from api.models_dns import CheckQuery, RecordsQuery
+from api.models_doctor import DoctorQuery
 from api.models_mail import (
     AttachmentQuery,
     DeleteQuery,
@@ -146,6 +150,8 @@ PAGE_ROUTES: Final[tuple[Route[Any, Any], ...]] = (
     _form("/admin/users", page_admin.change_users, Scope.ADMIN_WRITE, page.UserForm),
     Route("GET", "/admin/domains", page_admin.show_domains, Scope.ADMIN_READ, query=page.Told),
     _form("/admin/domains", page_admin.change_domains, Scope.ADMIN_WRITE, page.DomainForm),
+    Route("GET", "/admin/domains/{name}", page_dns.show, Scope.ADMIN_READ, query=page.Told),
+    _form("/admin/domains/{name}", page_dns.change, Scope.ADMIN_WRITE, page.DnsForm),
     Route("GET", "/admin/invites", page_admin.show_invites, Scope.ADMIN_WRITE, query=page.Told),
     _form("/admin/invites", page_admin.change_invites, Scope.ADMIN_WRITE, page.InviteForm),
     Route("GET", "/admin/server", page_admin.show_server, Scope.ADMIN_READ),
@@ -217,6 +223,14 @@ ADMIN_ROUTES: Final[tuple[Route[Any, Any], ...]] = (
     Route(
         "DELETE", "/api/domains/{name}", domains.remove, Scope.ADMIN_WRITE, query=RemoveDomainQuery
     ),
+    Route("GET", "/api/domains/{name}/dns", domain_dns.show, Scope.ADMIN_READ, query=RecordsQuery),
+    Route(
+        "POST",
+        "/api/domains/{name}/dns/check",
+        domain_dns.check,
+        Scope.ADMIN_READ,
+        query=CheckQuery,
+    ),
     Route("GET", "/api/addresses", domains.addresses, Scope.ACCOUNT, query=AddressesQuery),
     Route("POST", "/api/addresses", domains.create_address, Scope.ACCOUNT, body=NewAddress),
     Route("GET", "/api/addresses/{id}", domains.read_address, Scope.ACCOUNT),
@@ -229,6 +243,7 @@ ADMIN_ROUTES: Final[tuple[Route[Any, Any], ...]] = (
     Route("GET", "/api/docs", reading.docs, Rule.NONE),
     Route("GET", "/problems/{slug}", reading.problem, Rule.NONE),
     Route("GET", "/api/server", server.show, Scope.ADMIN_READ),
+    Route("GET", "/api/server/doctor", server.doctor, Scope.ADMIN_READ, query=DoctorQuery),
     Route("GET", "/api/config", server.config, Scope.ADMIN_READ),
 )
 

@@ -12,6 +12,7 @@ from api.models_admin import (
     Settings,
     StoreDetail,
 )
+from api.models_doctor import DoctorQuery, Findings
 from net.metrics import text
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -55,6 +56,11 @@ async def show(call: Call[Query, None]) -> ServerDetail:
         ),
         backup_age_s=facts.backup_age_s,
     )
+
+
+async def doctor(call: Call[DoctorQuery, None]) -> Findings:
+    """GET /api/server/doctor: what is well, and what is to be mended with which command."""
+    return await call.parts.house.examine(call.query.only)
 
 
 async def config(call: Call[Query, None]) -> Settings:

@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Clock = Callable[[], float]
@@ -85,6 +85,14 @@ class Refused:
     silent: bool = False
 
 
+class Streak(NamedTuple):
+    """The client that came last, how often with no other in between, and was refused of those."""
+
+    client: str
+    times: int
+    refused: int
+
+
 class Limiter(Protocol):
     """A count that connections take a place in, in this process or in the one that has all of
     them."""
@@ -96,9 +104,11 @@ class Limiter(Protocol):
 
 
 class Counted(Limiter, Protocol):
-    """One that tells how many are in."""
+    """One that tells how many are in, and whether they are all one client."""
 
     async def count(self) -> int: ...
+
+    async def streak(self) -> Streak: ...
 
 
 class FailureCounts(Protocol):
@@ -162,6 +172,7 @@ class Connections:
         self._told = Rate(per_minute, RATE_WINDOW_S, clock=clock) if per_minute else None
         self._open: dict[str, int] = {}
         self._open_total = 0
+        self._streak = Streak("", 0, 0)
 
     @property
     def open(self) -> int:
@@ -169,6 +180,9 @@ class Connections:
 
     async def count(self) -> int:
         return self._open_total
+
+    async def streak(self) -> Streak:
+        return self._streak
 
     async def admit(self, peer: Peer) -> Refused | None:
         """As Limiter has it; nothing is waited for here."""
@@ -178,7 +192,9 @@ class Connections:
         """None lets the client in; it is paired with one `release`."""
         exempt = peer.within(self._exempt)
         if not exempt:
-            refused = self._over_rate(peer.key) or self._over_share(peer)
+            key = peer.key
+            refused = self._over_rate(key) or self._over_share(peer)
+            self._note(key, refused=bool(refused))
             if refused:
                 return refused
         if self._open_total >= self._total:
@@ -197,6 +213,11 @@ class Connections:
             left = self._open.pop(key) - 1
             if left:
                 self._open[key] = left
+
+    def _note(self, key: str, *, refused: bool) -> None:
+        last = self._streak
+        times, before = (last.times, last.refused) if last.client == key else (0, 0)
+        self._streak = Streak(key, times + 1, before + refused)
 
     def _keys(self, peer: Peer) -> tuple[str, ...]:
         site = peer.site

@@ -102,7 +102,7 @@ class Resolver:
             server = self._servers[number % len(self._servers)]
             try:
                 async with asyncio.timeout(TRY_S):
-                    return _read(await _exchange(query, server))
+                    return _read(await exchange(query, server))
             except (OSError, EOFError, dns.exception.DNSException):
                 continue
         raise NoAnswer
@@ -126,7 +126,7 @@ def _name(text: str) -> dns.name.Name | None:
         return None
 
 
-async def _exchange(query: dns.message.QueryMessage, server: Endpoint) -> dns.message.Message:
+async def exchange(query: dns.message.QueryMessage, server: Endpoint) -> dns.message.Message:
     """Raises OSError (TimeoutError too), EOFError, DNSException."""
     wire = query.to_wire()
     loop = asyncio.get_running_loop()

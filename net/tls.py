@@ -12,6 +12,7 @@ RFC       8446, 5246, 6066 section 3 (the name asked for), 7301 (ALPN)
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import ssl
 from collections.abc import Callable
@@ -104,6 +105,11 @@ class Certificate:
         return self.leaf.fingerprint(hashes.SHA256()).hex(":").upper()
 
     @property
+    def key_sha256(self) -> str:
+        """Of the public key of the first pair, in hex: what TLSA 3 1 1 has (RFC 6698)."""
+        return key_sha256(self.leaf)
+
+    @property
     def names(self) -> list[str]:
         """The hosts and addresses that it is for."""
         try:
@@ -131,6 +137,13 @@ def check_pair(pair: Pair, *, now: datetime) -> x509.Certificate:
             f"to {leaf.not_valid_after_utc:%Y-%m-%d} only"
         )
     return leaf
+
+
+def key_sha256(leaf: x509.Certificate) -> str:
+    spki = leaf.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return hashlib.sha256(spki).hexdigest()
 
 
 def _context(pair: Pair, alpn: Alpn) -> ssl.SSLContext:

@@ -152,6 +152,7 @@ class DomainWish(TypedDict, total=False):
     catch_all: str | None
     plus: str | None
     alias_of: str | None
+    sends_via: str | None
     self_service: bool | None
     max_message: int | None
     require_tls: bool | None
@@ -285,6 +286,8 @@ def _settings(wish: DomainWish) -> DomainSettings:
         settings["plus"] = plus
     if (alias_of := wish.get("alias_of")) is not None:
         settings["alias_of"] = parse_domain(alias_of) if alias_of else None
+    if (sends_via := wish.get("sends_via")) is not None:
+        settings["sends_via"] = {"unsure": None, "nobody": ""}.get(sends_via, sends_via)
     if (self_service := wish.get("self_service")) is not None:
         settings["self_service"] = self_service
     if (max_message := wish.get("max_message")) is not None:
@@ -387,6 +390,7 @@ def _domain(domain: Domain) -> Answer:
         "catch_all": domain.catch_all,
         "plus": domain.plus,
         "alias_of": domain.alias_of,
+        "sends_via": domain.sends_via,
         "self_service": domain.self_service,
         "max_message": domain.max_message,
         "require_tls": domain.require_tls,

@@ -20,7 +20,7 @@ from inspect import isawaitable
 from socket import socket
 from typing import Any
 
-from net.limits import ACCOUNT_CHARACTERS, Peer, Refused
+from net.limits import ACCOUNT_CHARACTERS, Peer, Refused, Streak
 from net.metrics import Count, Metric
 from net.rates import Taken
 from server.counters import Counters
@@ -157,7 +157,7 @@ class _AskedMetrics:
 
 
 class _AskedLimiter:
-    """A net.limits.Limiter."""
+    """A net.limits.Counted."""
 
     def __init__(self, line: Line, name: str) -> None:
         self._line = line
@@ -165,6 +165,9 @@ class _AskedLimiter:
 
     async def count(self) -> int:
         return int(await self._line.ask(self._name, "count"))
+
+    async def streak(self) -> Streak:
+        return Streak(*await self._line.ask(self._name, "streak"))
 
     async def admit(self, peer: Peer) -> Refused | None:
         answer = self._line.ask(self._name, "admit", peer)

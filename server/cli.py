@@ -17,8 +17,6 @@ import typer
 from typer._completion_classes import completion_init
 from typer._completion_shared import get_completion_script
 
-from mail.address import Address
-from mail.errors import BadAddress
 from mail.trace import letter
 from net.listen import Endpoint
 from server.cert_cli import CERT
@@ -26,12 +24,15 @@ from server.collect_cli import COLLECT
 from server.config_cli import CONFIG
 from server.config_sources import closest
 from server.credential_cli import APP_PASSWORD, INVITE, TOKEN
+from server.dns_cli import DNS
+from server.doctor_cli import DOCTOR
 from server.domain_cli import ADDRESS, DOMAIN
 from server.knock import Turned
 from server.knock import knock as knock_at
 from server.limits_cli import LIMITS
 from server.mail_cli import MAIL
-from server.terminal import Terminal, command, octets_of
+from server.setup_cli import SETUP
+from server.terminal import Terminal, command, confirm, octets_of, read_address
 from server.transfer_cli import DB, FILES
 from server.trouble import Trouble
 
@@ -52,10 +53,12 @@ USER = typer.Typer(
 )
 _GROUPS = {"user": USER, "domain": DOMAIN, "address": ADDRESS, "config": CONFIG, "cert": CERT}
 _GROUPS |= {"app-password": APP_PASSWORD, "token": TOKEN, "invite": INVITE, "limits": LIMITS}
-_GROUPS |= {"collect": COLLECT, "mail": MAIL, "db": DB}
+_GROUPS |= {"collect": COLLECT, "dns": DNS, "mail": MAIL, "db": DB}
 for _name, _group in _GROUPS.items():
     APP.add_typer(_group, name=_name)
 APP.add_typer(FILES)
+APP.add_typer(DOCTOR)
+APP.add_typer(SETUP)
 
 PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from standard input.")
@@ -84,17 +87,21 @@ def _say(text: str) -> None:
     APP,
     "quickstart",
     "restante quickstart you@example.org",
-    "restante quickstart you@example.org --dir /srv/mail",
+    "restante quickstart you@example.org --from-try --dir /srv/mail",
 )
 def quickstart(
     terminal: Terminal,
     address: Annotated[str, typer.Argument(help="The first address, in a domain of yours.")],
     directory: Annotated[Path, typer.Option("--dir", help="Its folder.")] = Path("restante"),
+    from_try: Annotated[
+        bool, typer.Option("--from-try", help="Take along what is in ./restante-try.")
+    ] = False,
 ) -> None:
     """Configuration, certificate, store and first administrator, in one folder."""
     from server import trial
 
-    made = trial.quickstart(directory, _address(address))
+    tried = Path("restante-try").absolute() if from_try else None
+    made = trial.quickstart(directory, read_address(address), trial=tried)
     answer = {
         "config": str(made.config_file),
         "login": made.login,
@@ -110,7 +117,7 @@ def quickstart(
         f"  certificate SHA-256  {made.fingerprint}",
         "",
         f"  Next      restante serve --config {made.config_file}",
-        f"  DNS       {made.address.domain}. MX 10 mail.{made.address.domain}.",
+        f"  DNS       restante dns show {made.address.domain} --config {made.config_file}",
     )
 
 
@@ -199,7 +206,7 @@ def knock(
     size: Annotated[str, typer.Option("--size", help="At least so long: 800, 20K or 5M.")] = "0",
 ) -> None:
     """A test mail to our own listener, with the dialogue as it goes."""
-    recipient = _address(address)
+    recipient = read_address(address)
     line = "This is a test mail, made on this machine by restante knock. " + "x" * 17
     text = "\n".join([line] * (octets_of(size) // (len(line) + 2) + 1))
     content = letter(
@@ -363,7 +370,7 @@ def user_rm(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Ends a user's sign-in and addresses; the mail stays for the time of the trash."""
-    _confirm(f"Remove the user {login} and their addresses?", yes=yes)
+    confirm(f"Remove the user {login} and their addresses?", yes=yes)
     gone = terminal.ask("user rm", login=login)
     terminal.show(gone, f"{login} is gone; the mail stays until {gone['mail_until'][:10]}")
 
@@ -375,26 +382,8 @@ def user_spam(terminal: Terminal, login: str, wish: str) -> None:
     terminal.show(made, f"suspected spam of {login}: {made['spam']}")
 
 
-def _address(text: str) -> Address:
-    try:
-        return Address.parse(text)
-    except BadAddress as error:
-        raise Trouble(
-            f"{text!r} is no mail address.", f"{error}.", "Write it as name@domain.", exit_code=2
-        ) from error
-
-
 def _read_password() -> str:
     return sys.stdin.readline().rstrip("\r\n")
-
-
-def _confirm(question: str, *, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise Trouble(question, "There is no terminal to ask on.", "Add --yes.", exit_code=2)
-    if not typer.confirm(question):
-        raise Trouble("Nothing was changed.", "The answer was no.", "", exit_code=1)
 
 
 def main() -> None:

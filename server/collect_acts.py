@@ -70,6 +70,13 @@ async def pause(desk: Desk, *, which: str, paused: bool) -> Answer:
     return await _shown(desk, await desk.collecting.change(owner, found.id, {"paused": paused}))
 
 
+async def password(desk: Desk, *, which: str, password: str) -> Answer:
+    """Kept only if the provider takes it; then the collector runs at once."""
+    found = await _find(desk, which)
+    owner, wish = await _owner_of(desk, found), CollectorWish(password=password)
+    return await _shown(desk, await desk.collecting.change(owner, found.id, wish, test=True))
+
+
 async def remove(desk: Desk, *, which: str) -> Answer:
     """The mail stays, here and there."""
     found = await _find(desk, which)
@@ -113,6 +120,7 @@ ACTS: Mapping[str, Act] = {
     "collect show": show,
     "collect test": test,
     "collect pause": pause,
+    "collect password": password,
     "collect remove": remove,
 }
 

@@ -156,6 +156,26 @@ def collect_pause(
 
 @command(
     COLLECT,
+    "password",
+    "restante collect password ada.l@gmail.com",
+    "restante collect password Gmail --password-stdin",
+)
+def collect_password(
+    terminal: Terminal,
+    which: Which,
+    stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+    ] = False,
+) -> None:
+    """Another password, of which one that has stopped makes a new beginning."""
+    with _three_lines(which):
+        secret = _password(stdin=stdin)
+        done = terminal.ask("collect password", which=which, password=secret)
+    terminal.show(done, f"{done['address']} is collected with this password from now on")
+
+
+@command(
+    COLLECT,
     "remove",
     "restante collect remove ada.l@gmail.com",
     "restante collect remove Gmail --json",

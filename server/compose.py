@@ -52,6 +52,7 @@ from server.parts import (
     open_store,
     utc_now,
 )
+from server.rounds import Rounds
 from server.share import Share, shared, shown
 from smtpin.handler import Handler, Intake
 from smtpin.limits import Limits, Shared, misses_allowance, octets_allowance
@@ -113,6 +114,7 @@ class Server:
             await self._api.start(share.sockets.http, share.sockets.https, secure)
             if share.commanded:
                 await self._control.start()
+                self._rounds.start()
                 if self._renewal:
                     self._renewal.start()
             self.store.directory.start()
@@ -189,11 +191,13 @@ class Server:
             **bound(collect_acts.ACTS, collects),
             "status": self.status,
             "reload": self._reload,
+            "doctor": self._house.doctor,
             "cert renew": self._renew,
         }
         long_acts = {name: partial(act, store) for name, act in transfer.LONG_ACTS.items()}
         long_acts["collect run"] = partial(collect_acts.run, collects)
         self._control = Control(config.server.data_dir, acts, long_acts)
+        self._rounds = Rounds(self._house.examine, config.server.data_dir)
 
     def _site(self) -> Site:
         config = self.config
@@ -275,6 +279,7 @@ class Server:
         self.past.stop()
         await self._control.stop()  # where it was started
         await self._collector.stop()
+        await self._rounds.stop()  # the same
         if self._renewal and self._share.commanded:
             await self._renewal.stop()
         await self.store.nightly.stop()
@@ -352,6 +357,7 @@ class Server:
             "free_octets": shutil.disk_usage(self.config.server.data_dir).free,
             "backup_age_s": await self.store.nightly.age_s(),
             **self._certificate_told(),
+            "key_sha256": self.certificate.key_sha256,
             "certificate_findings": self._certificate_findings(),
         }
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib.metadata import version
+from typing import Any
 
 from api.call import Facts, Sample, Setting
+from api.models_doctor import Findings, GroupName
 from net import metrics
 from net.listen import Endpoint
 from net.metrics import Counts, Gauges
@@ -18,6 +20,8 @@ from server import acme_files
 from server.config import Config, settings
 from server.config_forms import mask
 from server.counters import Counters
+from server.doctor import Patient, examine
+from server.domain_dns import DomainDns
 from server.history import History
 from store.store import Store
 
@@ -34,6 +38,18 @@ class House:
     started_at: datetime
     past: History
     serving: bool = False
+
+    async def examine(self, only: Collection[GroupName] | None = None) -> Findings:
+        patient = Patient(self.config, self.store, self.certificate, self.listening, self.counters)
+        return await examine(patient, only)
+
+    async def doctor(self, *, only: list[GroupName] | None = None) -> dict[str, Any]:
+        """The same, for the command line."""
+        return (await self.examine(only)).model_dump(mode="json")
+
+    @property
+    def dns(self) -> DomainDns:
+        return DomainDns(self.config, self.certificate.key_sha256)
 
     @property
     def metrics(self) -> Counts:

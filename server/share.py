@@ -144,15 +144,20 @@ def open_sockets(config: Config) -> Sockets:
         return Sockets(*parts)
 
 
+def descriptors_needed(config: Config) -> int:
+    """Of a process that holds all connections there may be."""
+    limits = config.limits
+    filters = bool(config.smtp.rspamd) + bool(config.smtp.clamd)  # each with a socket a message
+    needed = limits.smtp_total * (1 + filters) + limits.pop3_total + REFUSER_TOTAL
+    return needed + HTTP_TOTAL + DESCRIPTORS_BESIDE_CONNECTIONS
+
+
 def _raise_descriptor_limit(config: Config) -> None:
     """So that the limits of the configuration are met before that of the machine.
 
     One worker may come to hold all connections, so with several each needs as many.
     """
-    limits = config.limits
-    filters = bool(config.smtp.rspamd) + bool(config.smtp.clamd)  # each with a socket a message
-    needed = limits.smtp_total * (1 + filters) + limits.pop3_total + REFUSER_TOTAL
-    needed += HTTP_TOTAL + DESCRIPTORS_BESIDE_CONNECTIONS
+    needed = descriptors_needed(config)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < needed:
         most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)

@@ -21,7 +21,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from mail.errors import Failure
+from mail.address import Address
+from mail.errors import BadAddress, Failure
 from server import control
 from server.config import Config, ConfigFaults, find, load
 from server.trouble import Trouble
@@ -112,6 +113,26 @@ class Terminal:
         for row in rows:
             table.add_row(*(str(row[key]) for key in columns))
         Console(highlight=False).print(table)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Raises Trouble unless somebody says yes."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Trouble(question, "There is no terminal to ask on.", "Add --yes.", exit_code=2)
+    if not typer.confirm(question):
+        raise Trouble("Nothing was changed.", "The answer was no.", "", exit_code=1)
+
+
+def read_address(text: str) -> Address:
+    """Raises Trouble."""
+    try:
+        return Address.parse(text)
+    except BadAddress as error:
+        raise Trouble(
+            f"{text!r} is no mail address.", f"{error}.", "Write it as name@domain.", exit_code=2
+        ) from error
 
 
 async def _act_here(config: Config, act: str, arguments: Mapping[str, object]) -> Answer:

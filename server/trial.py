@@ -201,8 +201,11 @@ class Quickstart:
     fingerprint: str
 
 
-def quickstart(directory: Path, address: Address) -> Quickstart:
-    """Makes configuration, certificate, store and first administrator. Raises Trouble."""
+def quickstart(directory: Path, address: Address, *, trial: Path | None = None) -> Quickstart:
+    """Makes configuration, certificate, store and first administrator. Raises Trouble.
+
+    From the folder of a `trial` its user, password and mail are taken along; it stays as it is.
+    """
     directory = directory.absolute()
     config_file = directory / "config.toml"
     if config_file.exists():
@@ -214,16 +217,59 @@ def quickstart(directory: Path, address: Address) -> Quickstart:
         )
     folder.prepare(directory)
     try:
-        login = read_login(address.local)
+        login = USER if trial else read_login(address.local)
     except BadName:
         login = "admin"
-    password = generate()
+    password = _trial_password(trial) if trial else generate()
     text = default_text().replace('hostname = ""', f'hostname = "mail.{address.domain}"', 1)
     draft = config_file.with_name("config.toml.new")
     draft.write_text(text)
     config = load(draft, {})
     folder.prepare(config.server.data_dir)
+    if trial:
+        shutil.copytree(
+            trial,
+            config.server.data_dir,
+            ignore=shutil.ignore_patterns("config.toml", SECRETS, "control", "lock", "tls"),
+            dirs_exist_ok=True,
+        )
+        asyncio.run(_settle(config, address))
     certificate = load_certificate(config)
     asyncio.run(_first_user(config, login, address, password))
     draft.replace(config_file)  # last: a quickstart that was cut off can be run again
     return Quickstart(config_file, login, password, address, certificate.fingerprint)
+
+
+def _trial_password(trial: Path) -> str:
+    """Of a trial that has stopped. Raises Trouble."""
+    if control.running(trial):
+        raise Trouble(
+            f"The trial in {trial} is running.",
+            "Its mail can be taken along when nothing more comes in.",
+            "Stop it with Ctrl-C, then again: restante quickstart ADDRESS --from-try",
+            exit_code=4,
+        )
+    try:
+        password: str = json.loads((trial / SECRETS).read_text())["password"]
+    except FileNotFoundError:
+        raise Trouble(
+            f"{trial} is not the folder of a trial.",
+            f"It has no {SECRETS}.",
+            "Go to the folder in which restante try was run.",
+            exit_code=4,
+        ) from None
+    return password
+
+
+async def _settle(config: Config, address: Address) -> None:
+    """The user of a trial gets an address in a real domain, and loses the one for playing."""
+    store = open_store(config)
+    try:
+        names = {domain.name for domain in await store.domains.all()}
+        if address.domain not in names:
+            await store.domains.add(address.domain)
+            await store.domains.add_address(address, USER)
+        if ADDRESS.domain in names - {address.domain}:
+            await store.domains.remove(ADDRESS.domain, force=True)
+    finally:
+        store.close()

@@ -36,7 +36,8 @@ FRESH_S = 1.0
 NAMES = 50_000  # remembered, unknown ones too, in 13 to 25 MiB; the longest unasked is forgotten
 
 POSTMASTER = "postmaster"
-ROLES = frozenset((POSTMASTER, "abuse"))  # RFC 5321 section 4.5.1, RFC 2142 section 4
+# RFC 5321 section 4.5.1, RFC 2142 section 4; and those that our DNS records send reports to.
+ROLES = frozenset((POSTMASTER, "abuse", "dmarc", "tlsrpt"))
 
 ONE, GROUP = 0, 1  # address.kind
 

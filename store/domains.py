@@ -42,6 +42,7 @@ from store.records import (
 
 # None of these is what a relay form is made of.
 _SEPARATORS = re.compile(r"(?!.*(.).*\1)[-+_=.]*")
+_SPF_TERM = re.compile(r"[+?~-]?(?:(?:include|exists|ip4|ip6):[!-~]+|(?:a|mx)(?:[:/][!-~]+)?)")
 
 
 class Domains:
@@ -186,6 +187,8 @@ def _columns(domain: Domain, settings: DomainSettings, connection: Connection) -
         login = settings["catch_all"]
         drop = None if login is None else addresses.maildrop_of(login, connection)
         values |= {"catch_all": OFF if drop is None else ON, "catch_all_maildrop_id": drop}
+    if "sends_via" in settings:
+        values["sends_via"] = _spf_terms(settings["sends_via"])
     if "self_service" in settings:
         values["self_service"] = int(settings["self_service"])
     if "max_message" in settings:
@@ -200,6 +203,16 @@ def _columns(domain: Domain, settings: DomainSettings, connection: Connection) -
         of = settings["alias_of"]
         values["alias_of_id"] = None if of is None else _alias_target(domain, of, connection)
     return values
+
+
+def _spf_terms(text: str | None) -> str | None:
+    """What may stand between v=spf1 and -all (RFC 7208 section 4.6.1)."""
+    terms = (text or "").lower().split()
+    if not all(_SPF_TERM.fullmatch(term) for term in terms) or len(" ".join(terms)) > 400:
+        raise BadName(
+            "who sends is said in terms of SPF, as include:_spf.example.net ip4:192.0.2.1"
+        )
+    return None if text is None else " ".join(terms)
 
 
 def _outgoing(text: str | None) -> str | None:
@@ -265,7 +278,13 @@ def _domains(connection: Connection, *which: ColumnElement[bool]) -> list[Domain
     query = (
         select(
             *(domain.id, domain.name, domain.created_at, domain.plus, domain.self_service),
-            *(domain.max_message, domain.require_tls, domain.mta_sts, domain.outgoing),
+            *(
+                domain.max_message,
+                domain.require_tls,
+                domain.sends_via,
+                domain.mta_sts,
+                domain.outgoing,
+            ),
             account.login,
             other.c.name.label("alias_of"),
         )
@@ -283,6 +302,7 @@ def _domains(connection: Connection, *which: ColumnElement[bool]) -> list[Domain
             catch_all=row.login,
             plus=row.plus,
             alias_of=None if row.alias_of is None else DomainName(row.alias_of),
+            sends_via=row.sends_via,
             self_service=bool(row.self_service),
             max_message=row.max_message,
             require_tls=bool(row.require_tls),

@@ -256,6 +256,7 @@ class Domain:
     catch_all: str | None = None  # the login that gets what has no address
     plus: str = "+"  # each character of it ends the name in a sub-address
     alias_of: DomainName | None = None  # whose addresses are its own
+    sends_via: str | None = None  # SPF terms of who sends mail as it; "": nobody does; None: unsure
     self_service: bool = False  # users may make addresses in it
     max_message: int | None = None  # octets; None: as configured for all
     require_tls: bool = False  # a sender without TLS is refused
@@ -269,6 +270,7 @@ class DomainSettings(TypedDict, total=False):
     catch_all: str | None
     plus: str
     alias_of: DomainName | None
+    sends_via: str | None
     self_service: bool
     max_message: int | None
     require_tls: bool

@@ -27,7 +27,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeEngine
 
 METADATA = MetaData()
-NEWEST = "2026.5"  # the last step of store/migrations
+NEWEST = "2026.6"  # the last step of store/migrations
 
 
 def text(characters: int) -> TypeEngine[str]:
@@ -124,6 +124,7 @@ class _Domain(TypedColumns):
     catch_all_maildrop_id = Column(BigInteger)
     plus = Column(text(8), nullable=False, default="+")  # separators of sub-addresses
     alias_of_id = Column(BigInteger)
+    sends_via = Column(text(400))  # SPF terms; empty: nobody sends for it; NULL: not known
     self_service = Column(SmallInteger, nullable=False, default=0)
     max_message = Column(Integer)
     require_tls = Column(SmallInteger, nullable=False, default=0)

@@ -1,5 +1,6 @@
 """`restante try`: what a stranger types first."""
 
+import json
 import re
 import signal
 import socket
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.kit import pop3_client
 from tests.program import Running, restante, running, succeed
 from tests.waiting import free_port
 
@@ -89,6 +91,30 @@ def test_stopped_and_started_again_the_mail_is_still_there(
         welcome = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         assert "Subject: Welcome to Restante\n" in welcome
         assert again.end() == 0
+
+
+def test_a_trial_becomes_a_server_with_its_mail_and_password(
+    trial: Running, tmp_path: Path
+) -> None:
+    password = trial.line(r"password  (\S+)")[1]
+    welcome = trial.line(r"1 mail waiting: .* (\w{26})$")[1]
+    early = restante("quickstart", "ada@example.org", "--from-try", folder=tmp_path)
+    assert early.returncode == 4
+    assert "is running" in early.stderr
+    assert trial.end(signal.SIGINT) == 0
+    made = succeed("quickstart", "ada@example.org", "--from-try", "--json", folder=tmp_path)
+    answer = json.loads(made)
+    assert (answer["login"], answer["password"]) == ("you", password)
+    config = Path(answer["config"])
+    listen = re.compile(r'^(\w*listen) = \[".*"\]$', re.MULTILINE)
+    config.write_text(listen.sub(r'\1 = ["127.0.0.1:0"]', config.read_text()))
+    with running("serve", "--config", config, folder=tmp_path) as server:
+        client = pop3_client(server.listening()["pop3"], "ada@example.org", password)
+        assert client.uidl()[1] == [f"1 {welcome}".encode()]
+        client.quit()
+        listed = succeed("address", "list", "--config", config, folder=tmp_path)
+        assert "example.test" not in listed
+    assert (tmp_path / "restante-try" / "restante.db").exists()
 
 
 def test_a_second_trial_in_the_same_folder_is_told_about_the_first(

@@ -52,6 +52,8 @@ def screens(live: Live, ports: Mapping[str, int]) -> Iterator[tuple[str, str, Ac
     yield "totp", "/security", _totp
     yield "users", "/admin/users", _open
     yield "domains", "/admin/domains", _open
+    yield "dns", "/admin/domains/example.test", _nothing
+    yield "dns-checked", "/admin/domains/example.test", _looked
     yield "invites", "/admin/invites", _invited
     yield "server", "/admin/server", _nothing
     yield "help", "/help", _nothing
@@ -79,6 +81,11 @@ def _totp(page: Page) -> None:
 
 def _open(page: Page) -> None:
     page.locator(".actions > summary").first.click()
+
+
+def _looked(page: Page) -> None:
+    page.get_by_role("button", name="Look whether they are there").click()
+    page.get_by_role("button", name="Look again").wait_for()
 
 
 def _find(address: str, page: Page) -> None:

@@ -190,7 +190,12 @@ async def test_postmaster_and_abuse_reach_an_administrator(filled: Filled) -> No
     other = await add_admin(store, "other")
     await store.domains.add(parse_domain("example.org"))
     await store.domains.change(EXAMPLE, catch_all="eve")
-    for text in ("postmaster@example.test", "Abuse@example.test", "abuse@example.org"):
+    for text in (
+        "postmaster@example.test",
+        "Abuse@example.test",
+        "dmarc@example.org",
+        "tlsrpt@example.org",
+    ):
         assert await reach(store, text) == (root,), text
     assert (await store.directory.find(bare.folded)).maildrops == (root,)
     # The domain's own comes before the first.

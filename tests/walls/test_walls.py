@@ -39,7 +39,7 @@ CONNECTS = {
 }
 MAY_CONNECT = {
     *("collector/dial.py", "server/knock.py", "server/control.py", "server/anvil.py"),
-    *("net/resolve.py", "intake/screen.py"),
+    *("net/resolve.py", "net/lookup.py", "intake/screen.py"),
     *("bench/wire.py", "bench/peers.py"),  # to 127.0.0.1 alone
 }
 

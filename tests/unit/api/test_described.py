@@ -208,7 +208,13 @@ async def succeed(seen: Seen, client: aiohttp.ClientSession) -> None:
     await ask(client, "DELETE /api/limits", "/api/limits?ip=192.0.2.1")
     for row in ("GET /healthz", "GET /readyz", "GET /metrics", "GET /api/"):
         await ask(client, row)
-    for row in ("GET /api/openapi.json", "GET /api/docs", "GET /api/server", "GET /api/config"):
+    for row in (
+        "GET /api/openapi.json",
+        "GET /api/docs",
+        "GET /api/server",
+        "GET /api/config",
+        "GET /api/server/doctor",
+    ):
         await ask(client, row)
     await versions(seen, client, "/api/openapi.json", "/api/docs")
     await ask(client, "GET /problems/{slug}", "/problems/not-found")
@@ -218,6 +224,9 @@ async def succeed(seen: Seen, client: aiohttp.ClientSession) -> None:
     await ask(client, "POST /api/domains", json={"name": "example.net"})
     await ask(client, "GET /api/domains")
     await managed(seen, client, "/api/domains/{name}", "/api/domains/example.net")
+    await ask(client, "GET /api/domains/{name}/dns", "/api/domains/example.net/dns")
+    check = "POST /api/domains/{name}/dns/check"
+    await ask(client, check, "/api/domains/example.net/dns/check")
     await ask(client, "DELETE /api/domains/{name}", "/api/domains/example.org")
     await ask(client, "PUT /api/domains/{name}", "/api/domains/example.org",
               json={"alias_of": "example.net"})  # fmt: skip

@@ -75,13 +75,15 @@ RULES = {
     "metrics": "GET /metrics",
     "admin:read": """
         GET /api/users, GET /api/users/{id}, GET /api/domains/{name}, GET /api/server,
-        GET /api/config, GET /admin/users, GET /admin/domains, GET /admin/server""",
+        GET /api/config, GET /admin/users, GET /admin/domains, GET /admin/server,
+        GET /api/domains/{name}/dns, POST /api/domains/{name}/dns/check,
+        GET /api/server/doctor, GET /admin/domains/{name}""",
     "admin:write": """
         POST /api/users, PUT /api/users/{id}, DELETE /api/users/{id},
         POST /api/users/{id}/password, POST /api/domains, PUT /api/domains/{name},
         DELETE /api/domains/{name}, GET /api/invites, POST /api/invites, DELETE /api/invites/{id},
         DELETE /api/limits, POST /admin/users, POST /admin/domains, GET /admin/invites,
-        POST /admin/invites""",
+        POST /admin/invites, POST /admin/domains/{name}""",
 }
 
 

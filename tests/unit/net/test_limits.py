@@ -17,6 +17,7 @@ from net.limits import (
     OctetBudget,
     Peer,
     Refused,
+    Streak,
 )
 
 ANN = Peer("192.0.2.1", 4000)
@@ -366,3 +367,15 @@ async def test_who_stops_waiting_for_octets_holds_up_nobody_and_holds_nothing() 
     last.cancel()  # in the turn of the loop in which it was served
     await asyncio.wait({last})
     assert budget.take(10)
+
+
+async def test_it_is_known_how_often_one_client_came_in_a_row_and_was_refused() -> None:
+    limit = Connections(total=9, per_client=2, exempt=networks("198.51.100.0/24"), clock=Clock())
+    assert (await limit.streak()).times == 0
+    limit.take(BOB)
+    for _ in range(3):
+        limit.take(ANN)
+    limit.take(Peer("198.51.100.1", 1))  # a proxy that is known for one
+    assert await limit.streak() == Streak("192.0.2.1", 3, 1)
+    limit.take(BOB)
+    assert await limit.streak() == Streak("192.0.2.2", 1, 0)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from net.limits import Connections, Failures, Peer, Refused
+from net.limits import Connections, Failures, Peer, Refused, Streak
 from net.metrics import MAIL_REFUSED, Metrics
 from net.rates import Rates, Taken
 from server.anvil import Book, Line
@@ -92,6 +92,14 @@ async def test_what_one_worker_lets_in_counts_for_the_other() -> None:
         first.pop3.release(ANN)
         assert await first.pop3.admit(BOB) is None
         assert await second.pop3.admit(BOB) is not None
+
+
+async def test_who_comes_again_and_again_is_known_over_all_workers() -> None:
+    parent = Parent()
+    async with parent.worker() as one, parent.worker() as other:
+        await one.counters().smtp.admit(ANN)
+        await other.counters().smtp.admit(ANN)
+        assert await one.counters().smtp.streak() == Streak(ANN.ip, 2, 0)
 
 
 async def test_a_refusal_is_told_as_it_was_made() -> None:

@@ -112,6 +112,11 @@ GOOD: list[tuple[str, object, object]] = [
         "mariadb+pymysql://restante@db.example.org/restante",
         "mariadb+pymysql://restante@db.example.org/restante",
     ),
+    (
+        "server.resolvers",
+        ["192.0.2.53:53", "[2001:db8::53]:53"],
+        (Endpoint("192.0.2.53", 53), Endpoint("2001:db8::53", 53)),
+    ),
     ("store.url_file", "/run/secrets/store-url", Path("/run/secrets/store-url")),
     ("store.min_free_mib", 0, 0),
     ("store.quota_mib", 0, 0),

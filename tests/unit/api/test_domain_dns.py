@@ -1,0 +1,88 @@
+"""A domain's DNS records over the API: what should be there, and what is."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from server.config import Config
+from server.domain_dns import DomainDns
+from tests.nameservers import nameservers
+from tests.unit.api.admin import made, signed_in_admin
+from tests.unit.api.conftest import Api, House, problem
+
+ZONE = """\
+@ MX 10 mail.example.org.
+@ TXT "v=spf1 +all"
+"""
+
+
+async def test_records_follow_from_who_sends_for_the_domain(api: Api) -> None:
+    admin = await signed_in_admin(api)
+    path = "/api/domains/example.org"
+    for sends_via, spf in (
+        (None, []),
+        ("", ["v=spf1 -all"] * 2),
+        ("include:a.example", ["v=spf1 include:a.example -all", "v=spf1 -all"]),
+    ):
+        async with admin.put(path, json={"sends_via": sends_via}) as answer:
+            assert (answer.status, (await answer.json())["sends_via"]) == (200, sends_via)
+        async with admin.get(f"{path}/dns?only=spf") as answer:
+            assert [each["values"][0] for each in (await answer.json())["items"]] == spf
+    async with admin.put(path, json={"sends_via": "v=spf1 mx"}) as answer:
+        await problem(answer, 422, "invalid-body")
+    async with admin.get(f"{path}/dns") as answer:
+        first = (await answer.json())["items"][0]
+    assert first == {
+        "key": "mx",
+        "tier": 1,
+        "name": "example.org",
+        "type": "MX",
+        "values": ["10 mail.example.org."],
+        "why": "where mail goes",
+    }
+
+
+async def test_records_are_there_as_text_for_eyes_and_for_zone_files(api: Api) -> None:
+    admin = await signed_in_admin(api)
+    for form, line in (
+        ("zone", "example.org. 3600 IN MX 10 mail.example.org.\n"),
+        ("csv", "1,example.org,MX,10 mail.example.org.,where mail goes\n"),
+        ("table", "MX"),
+    ):
+        async with admin.get(f"/api/domains/example.org/dns?format={form}") as answer:
+            assert (answer.status, answer.content_type) == (200, "text/plain")
+            assert line in await answer.text()
+    for query in ("format=xml", "only=ptr"):
+        async with admin.get(f"/api/domains/example.org/dns?{query}") as answer:
+            await problem(answer, 400, "bad-query")
+
+
+async def test_records_are_compared_with_what_is_there(
+    api: Api, tmp_path: Path, needs: Callable[[str], str]
+) -> None:
+    admin = await signed_in_admin(api)
+    await made(admin, "/api/domains", {"name": "signed.test", "sends_via": ""})
+    path = "/api/domains/signed.test/dns/check"
+    with nameservers(tmp_path, {"signed.test": ZONE}, needs) as dns:
+        house = api.parts.house
+        assert isinstance(house, House)
+        server = {"hostname": "mail.example.org", "resolvers": [str(dns.resolver)]}
+        house.dns = DomainDns(Config.model_validate({"server": server}))
+        async with admin.post(f"{path}?resolver=configured") as answer:
+            assert answer.status == 200
+            found = {each["key"]: each for each in reversed((await answer.json())["items"])}
+    assert found["mx"]["state"] == "ok"
+    assert found["spf"]["state"] == "wrong"
+    assert found["dmarc"]["state"] == "missing"
+    [told] = found["spf"]["answers"]
+    assert (told["source"], told["found"]) == ("configured", ["v=spf1 +all"])
+    assert 0 < told["ttl_s"] <= 300
+    async with admin.post(f"{path}?resolver=mine") as answer:
+        await problem(answer, 400, "bad-query")
+
+
+async def test_where_nobody_answers_nothing_is_said_of_the_records(api: Api) -> None:
+    admin = await signed_in_admin(api)
+    async with admin.post("/api/domains/example.org/dns/check") as answer:
+        assert answer.status == 200
+        items = (await answer.json())["items"]
+    assert {each["state"] for each in items} == {"skipped"}
