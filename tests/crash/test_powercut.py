@@ -5,6 +5,7 @@ leave on the disk is opened by the real store.
 """
 
 import asyncio
+import os
 import random
 import re
 import shutil
@@ -22,7 +23,7 @@ from store.records import Folder
 from tests import powercut_load as load
 from tests.powercut import Kind, Run, Write, trace
 
-IMAGES = 300
+IMAGES = int(os.environ.get("RESTANTE_IMAGES", "300"))
 SEED = 250
 NAME = "restante.db"
 TRACE = "trace"
@@ -94,12 +95,12 @@ def run(strace: str, folder: Path, *pragmas: str) -> Run:
     return found
 
 
-def replay(traced: Run, folder: Path) -> Outcome:
+def replay(traced: Run, folder: Path, images: int) -> Outcome:
     """Opens each image. Fails if one is damaged and leaves it there; loss is only counted."""
     chance = random.Random(SEED)
     outcome = Outcome()
     image = folder / "image"
-    for cut, kind in traced.images(IMAGES, chance):
+    for cut, kind in traced.images(images, chance):
         image.mkdir()
         for name, octets in traced.image(cut, kind, chance).items():
             (image / name).write_bytes(octets)
@@ -177,7 +178,7 @@ def inspect(path: Path) -> None:
 
 def test_nothing_acknowledged_is_lost(needs: Callable[[str], str], tmp_path: Path) -> None:
     traced = run(needs("strace"), tmp_path)
-    assert not replay(traced, tmp_path).lost
+    assert not replay(traced, tmp_path, IMAGES).lost
 
 
 def test_the_replay_finds_what_a_weaker_setting_loses(
@@ -185,4 +186,4 @@ def test_the_replay_finds_what_a_weaker_setting_loses(
 ) -> None:
     """With NORMAL a commit does not sync the log: nothing is damaged, but the newest is lost."""
     traced = run(needs("strace"), tmp_path, "synchronous = NORMAL")
-    assert replay(traced, tmp_path).losing[Kind.DROPPED]
+    assert replay(traced, tmp_path, IMAGES // 2).losing[Kind.DROPPED]
