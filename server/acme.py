@@ -29,6 +29,7 @@ LOOK_S = 3600  # between two looks at what is due
 RENEW = 3  # when so much of its time is left: one part in three
 WARN_DAYS = 21
 PAUSE_S, LONGEST_PAUSE_S = 3600, 24 * 3600  # after a failure, doubled with each one more
+LONGEST_ASKED_S = 7 * 24 * 3600  # the longest pause that an authority gets by asking for it
 PROCESS_S = 900
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,7 +76,8 @@ def waits(failed: Failed | None, *, now: datetime) -> bool:
     if failed is None:
         return False
     pause_s = min(PAUSE_S * 2 ** (failed.tries - 1), LONGEST_PAUSE_S)
-    return now < failed.at + timedelta(seconds=pause_s)
+    asked_s = min(failed.wait_s, LONGEST_ASKED_S)
+    return now < failed.at + timedelta(seconds=max(pause_s, asked_s))
 
 
 def findings(data_dir: Path, hostname: str, *, now: datetime) -> list[str]:
@@ -184,22 +186,22 @@ class Renewal:
             ]
             results = await self._order(asked) if asked else {}
             failures = {name: failed for name, failed in failures.items() if name in names}
-            for name, why in results.items():
+            for name, (why, wait_s) in results.items():
                 tries = failures[name].tries + 1 if name in failures else 1
                 if why:
-                    failures[name] = Failed(tries, self._clock(), why)
+                    failures[name] = Failed(tries, self._clock(), why, wait_s)
                     log.error("acme.failed", name=name, tries=tries, why=why)
                 else:
                     failures.pop(name, None)
                     log.info("acme.issued", name=name)
             acme_files.write_failures(self._data_dir, failures)
-            if not all(results.values()):
+            if not all(why for why, _ in results.values()):
                 self._changed()
         return findings(self._data_dir, self._hostname, now=self._clock())
 
-    async def _order(self, names: list[str]) -> dict[str, str]:
-        """What the process says of each name: "" or why not."""
-        results = dict.fromkeys(names, "the process that asks for it ended early; see the log")
+    async def _order(self, names: list[str]) -> dict[str, tuple[str, int]]:
+        """What the process says of each name: "" or why not, and for how long not to ask again."""
+        results = dict.fromkeys(names, ("the process that asks for it ended early; see the log", 0))
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", _START.format(str(ROOT))),
             stdin=asyncio.subprocess.PIPE,
@@ -215,7 +217,7 @@ class Renewal:
                 process.stdin.close()
                 while line := await process.stdout.readline():
                     told = json.loads(line)
-                    results[told["name"]] = told["why"]
+                    results[told["name"]] = told["why"], told["wait_s"]
         except TimeoutError:
             log.error("acme.too_long", seconds=PROCESS_S)
         finally:

@@ -45,11 +45,13 @@ def challenge(data_dir: Path, token: str) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The last tries for a name, that all failed: how many, when the last, and why."""
+    """The last tries for a name, that all failed: how many, when the last, why, and how long the
+    authority wants to be left alone after it."""
 
     tries: int
     at: datetime
     why: str
+    wait_s: int = 0
 
 
 def read_failures(data_dir: Path) -> dict[str, Failed]:
@@ -57,7 +59,10 @@ def read_failures(data_dir: Path) -> dict[str, Failed]:
     try:
         found: dict[str, Any] = json.loads((folder(data_dir) / "failed.json").read_text())
         return {
-            name: Failed(int(row["tries"]), datetime.fromisoformat(row["at"]), str(row["why"]))
+            name: Failed(
+                *(int(row["tries"]), datetime.fromisoformat(row["at"]), str(row["why"])),
+                int(row["wait_s"]),
+            )
             for name, row in found.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -4,11 +4,12 @@ The library waits in ordinary calls and keeps its modules loaded; a server shoul
 
 IN        on standard input: where the authority is, the data folder, the names
 OUT       a certificate in `tls/acme` for each name that it was issued for; a line of JSON for each
-          name on standard output, with why there is none
+          name on standard output, with why there is none, and how long the authority wants to be
+          left alone
 MAY       speak with the authority over HTTPS; write in `tls/acme`
 NEVER     replace a certificate by one that cannot be served; make a key anew
 FAILS     in that line
-RFC       8555 (ACME), section 8.3 (http-01)
+RFC       8555 (ACME), section 8.3 (http-01); 9110 section 10.2.3 (Retry-After)
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 
 import requests
 from acme import challenges, client, crypto_util, errors, messages
+from josepy.errors import Error as JoseError
 from josepy.jwa import ES256
 from josepy.jwk import JWKEC
 
@@ -32,6 +34,8 @@ from server import acme_files
 REQUEST_S = 30
 NONCES = 5
 ORDER_S = 120  # for the authority to come and look, and to issue
+
+messages.Status("expired")  # RFC 8555 section 7.1.6: a status that the library does not know
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +50,40 @@ class Wish:
 def main() -> int:
     given = json.load(sys.stdin)
     wish = Wish(given["directory"], Path(given["data_dir"]), given["names"])
+    make_key(_account_file(wish.data_dir))
+    key = JWKEC.load(_account_file(wish.data_dir).read_bytes())
+    net = _Network(key, alg=ES256, user_agent="restante", timeout=REQUEST_S)
     authority: client.ClientV2 | None = None
     for name in wish.names:
         why = ""
+        net.wait_s = 0
         try:
-            authority = authority or _register(wish)
+            authority = authority or _register(net, wish.directory)
             _obtain(authority, wish.data_dir, name)
-        except (errors.Error, messages.Error, requests.RequestException) as error:
+        except (errors.Error, messages.Error, JoseError, requests.RequestException) as error:
             why = _words(error)
         except (BadCertificate, OSError) as error:
             why = str(error)
-        sys.stdout.write(json.dumps({"name": name, "why": why}) + "\n")
+        sys.stdout.write(json.dumps({"name": name, "why": why, "wait_s": net.wait_s}) + "\n")
         sys.stdout.flush()
     return 0
 
 
 class _Network(client.ClientNetwork):
-    """Takes another nonce as often as it must (RFC 8555 section 6.5); the library does so once."""
+    """Takes another nonce as often as it must (RFC 8555 section 6.5); the library does so once.
+
+    `wait_s` is how long to wait, if the last answer refused something and said so (section 6.6).
+    """
+
+    wait_s = 0
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.session.hooks["response"].append(self._note)
+
+    def _note(self, response: requests.Response, **_: Any) -> None:
+        said = "" if response.ok else response.headers.get("Retry-After", "")
+        self.wait_s = _seconds(said, now=datetime.now(UTC))
 
     def post(self, *arguments: Any, **named: Any) -> requests.Response:
         for _ in range(NONCES):
@@ -74,13 +95,24 @@ class _Network(client.ClientNetwork):
         return super().post(*arguments, **named)
 
 
-def _register(wish: Wish) -> client.ClientV2:
+def _seconds(retry_after: str, *, now: datetime) -> int:
+    """RFC 9110 section 10.2.3, and 5.6.7: a number or a date; 0 for what is neither."""
+    try:
+        if retry_after.isdecimal():
+            return int(retry_after)
+        at = datetime.strptime(retry_after, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
+    except ValueError:
+        return 0
+    return max(0, int((at - now).total_seconds()))
+
+
+def _account_file(data_dir: Path) -> Path:
+    return acme_files.folder(data_dir) / "account.key"
+
+
+def _register(net: _Network, directory: str) -> client.ClientV2:
     """The account of the key in `account.key`, made if it is new to the authority."""
-    file = acme_files.folder(wish.data_dir) / "account.key"
-    make_key(file)
-    key = JWKEC.load(file.read_bytes())
-    net = _Network(key, alg=ES256, user_agent="restante", timeout=REQUEST_S)
-    authority = client.ClientV2(client.ClientV2.get_directory(wish.directory, net), net)
+    authority = client.ClientV2(client.ClientV2.get_directory(directory, net), net)
     # What tls.mode = "acme" means is said in docs/certificates.md.
     new = messages.NewRegistration.from_data(terms_of_service_agreed=True)
     try:
@@ -103,7 +135,12 @@ def _obtain(authority: client.ClientV2, data_dir: Path, name: str) -> None:
     ]
     try:
         deadline = datetime.now() + timedelta(seconds=ORDER_S)  # noqa: DTZ005 - the library's clock
-        order = authority.poll_and_finalize(order, deadline)
+        order = authority.poll_authorizations(order, deadline)
+        for authorization in order.authorizations:
+            status = authorization.body.status
+            if status != messages.STATUS_VALID:  # without an error: then the library lets it pass
+                raise errors.ClientError(f"the authorization of {name} is {status.name}")
+        order = authority.finalize_order(order, deadline)
     finally:
         for file in shown:
             file.unlink()
@@ -146,6 +183,8 @@ def _words(error: Exception) -> str:
             return f"the authority did not finish within {ORDER_S} s"
         case requests.RequestException():
             return f"the authority cannot be reached: {type(error).__name__}"
+        case JoseError():
+            return f"the authority's answer is not understood: {error}"
         case _:
             return str(error) or type(error).__name__
 

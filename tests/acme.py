@@ -1,14 +1,18 @@
 """Pebble, the ACME test server of Debian, and the DNS that it asks."""
 
+import http.client
+import http.server
 import json
 import os
 import ssl
 import subprocess
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.authority import Authority
 from tests.waiting import free_port, until
@@ -20,6 +24,7 @@ class Pebble:
 
     directory: str
     ca_file: Path
+    pair: tuple[Path, Path]
     management: str
     names: str
 
@@ -70,6 +75,7 @@ def pebble(
     found = Pebble(
         f"https://localhost:{acme}/dir",
         authority.ca_file,
+        pair,
         f"https://localhost:{management}",
         f"http://127.0.0.1:{names}",
     )
@@ -93,3 +99,68 @@ def pebble(
         for process in started:
             process.kill()
             process.wait()
+
+
+@dataclass
+class Answer:
+    """What Pebble answers; `body` is the object of a JSON body, None of any other."""
+
+    status: int
+    fields: dict[str, str]
+    body: Any
+
+
+Change = Callable[[str, Answer], None]
+
+
+@contextmanager
+def answering(found: Pebble, change: Change) -> Iterator[str]:
+    """The directory of a Pebble whose answers `change` has had in its hands, with their path: for
+    what Pebble never does. What a client asks comes to Pebble as it is."""
+    trusting = ssl.create_default_context(cafile=found.ca_file)
+    upstream = found.directory.removeprefix("https://").removesuffix("/dir")
+
+    class PassOn(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            pebble = http.client.HTTPSConnection(upstream, context=trusting, timeout=60)
+            try:
+                # With its Host: the URLs that Pebble gives lead here, and those signed are ours.
+                pebble.request(self.command, self.path, asked, dict(self.headers))
+                heard = pebble.getresponse()
+                octets = heard.read()
+            finally:
+                pebble.close()
+            answer = Answer(heard.status, dict(heard.getheaders()), None)
+            if answer.fields.get("Content-Type", "").partition(";")[0].endswith("json") and octets:
+                answer.body = json.loads(octets)
+                change(self.path, answer)
+                octets = json.dumps(answer.body).encode()
+            answer.fields.pop("Transfer-Encoding", None)
+            self.send_response(answer.status)
+            for name, value in (answer.fields | {"Content-Length": str(len(octets))}).items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(octets)
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_POST(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*found.pair)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), PassOn) as passing:
+        passing.socket = context.wrap_socket(passing.socket, server_side=True)
+        thread = threading.Thread(target=passing.serve_forever)
+        thread.start()
+        try:
+            yield f"https://localhost:{passing.server_address[1]}/dir"
+        finally:
+            passing.shutdown()
+            thread.join()

@@ -1,12 +1,10 @@
 """Certificates of an ACME authority: got, renewed, and refused."""
 
-import http.server
-import json
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
@@ -15,8 +13,7 @@ from cryptography.hazmat.primitives import serialization
 
 from server import acme, acme_files
 from server.acme import Place, Renewal
-from tests.acme import Pebble, pebble
-from tests.authority import Authority
+from tests.acme import Answer, Change, Pebble, answering, pebble
 from tests.kit import CONFIG, Live, live_server
 from tests.waiting import free_port, until
 from tests.wire import Wire
@@ -24,7 +21,7 @@ from tests.wire import Wire
 Needs = Callable[[str], str]
 HOST = "mail.example.test"
 POLICY = "mta-sts.example.test"
-LIFE_S = 3000
+LIFE_S = 90 * 24 * 3600
 
 
 def shown(live: Live, name: str, *, smtp: bool = False, trust: str | None = None) -> bytes:
@@ -132,7 +129,7 @@ def test_a_refused_order_changes_nothing_and_is_told(place: tuple[Pebble, Live])
     late = renewal(live, found.directory, later_s=LIFE_S * 0.8)
     told = live.run(late.run())
     assert told[0].startswith(f"{HOST}: no new certificate (connection: ")
-    assert told[0].endswith("; the one that is served ends in 0 days")
+    assert told[0].endswith("; the one that is served ends in 17 days")
     assert shown(live, HOST) == before
     told = live.run(live.server.status())["certificate_findings"]
     assert [each.partition(":")[0] for each in told] == [HOST, POLICY]
@@ -147,72 +144,76 @@ def test_a_refused_order_changes_nothing_and_is_told(place: tuple[Pebble, Live])
     assert live.run(live.server.status())["certificate_findings"] == []
 
 
-class Limited(http.server.BaseHTTPRequestHandler):
-    """An authority that takes accounts, and no orders for now (RFC 8555 section 6.6)."""
+def expired_authorization(path: str, answer: Answer) -> None:
+    """From valid to expired (RFC 8555 section 7.1.6): before the order is finalized."""
+    if path.startswith("/authZ/") and answer.body.get("status") == "valid":
+        answer.body["status"] = "expired"
 
+
+def expired_order(path: str, answer: Answer) -> None:
+    """An order past its `expires` is invalid, and need not have an error (section 7.1.6)."""
+    if path.startswith("/my-order/") and "status" in answer.body:
+        answer.body["status"] = "invalid"
+        answer.body.pop("certificate", None)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (expired_authorization, f"the authorization of {HOST} is expired"),
+        (expired_order, "The certificate order failed."),
+    ],
+)
+def test_an_order_that_expires_changes_nothing_and_is_told(
+    place: tuple[Pebble, Live], change: Change, why: str
+) -> None:
+    found, live = place
+    served = shown(live, HOST)
+    with answering(found, change) as directory:
+        told = live.run(renewal(live, directory, later_s=LIFE_S * 0.8).run())
+    assert told[0].startswith(f"{HOST}: no new certificate ({why}")
+    assert told[0].endswith("; the one that is served ends in 17 days")
+    assert shown(live, HOST) == served
+    assert live.run(live.server.status())["certificate_findings"][0].startswith(f"{HOST}: no new")
+    live.run(renewal(live, found.directory, later_s=LIFE_S * 0.8).run(waiting=False))
+    assert shown(live, HOST) != served
+
+
+def test_an_authority_that_has_enough_is_left_alone_as_long_as_it_asks(
+    place: tuple[Pebble, Live],
+) -> None:
+    """RFC 8555 section 6.6: 429, rateLimited, and when to come again."""
+    found, live = place
+    served = shown(live, HOST)
+    day_s = 24 * 3600
     orders = 0
 
-    def do_GET(self) -> None:
-        base = f"https://{self.headers['Host']}"
-        names = ("newNonce", "newAccount", "newOrder", "revokeCert", "keyChange")
-        self._answer(200, {name: f"{base}/{name}" for name in names})
+    def limited(path: str, answer: Answer) -> None:
+        nonlocal orders
+        if path == "/order-plz" and answer.status == 201:
+            orders += 1
+            answer.status = 429
+            kind = "urn:ietf:params:acme:error:rateLimited"
+            answer.body = {"type": kind, "detail": "too many orders", "status": 429}
+            at = datetime.now(UTC) + timedelta(seconds=day_s)
+            # As RFC 9110 section 10.2.3 allows both: for the first name a date, then seconds.
+            wait = format_datetime(at, usegmt=True) if orders == 1 else str(day_s)
+            answer.fields |= {"Content-Type": "application/problem+json", "Retry-After": wait}
 
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path == "/newAccount":
-            self._answer(201, {"status": "valid"})
-            return
-        type(self).orders += 1
-        problem = {"type": "urn:ietf:params:acme:error:rateLimited", "detail": "too many orders"}
-        self._answer(429, problem)
-
-    def _answer(self, status: int, body: object) -> None:
-        octets = json.dumps(body).encode()
-        self.send_response(status)
-        kind = "application/problem+json" if status == 429 else "application/json"
-        fields = {"Content-Type": kind, "Content-Length": str(len(octets)), "Location": "/account"}
-        for name, value in (fields | {"Replay-Nonce": "bm9uY2U"}).items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(octets)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def test_an_authority_that_has_enough_is_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    authority = Authority(tmp_path)
-    pair = authority.issue("localhost")
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.ca_file))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*pair)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Limited) as answering:
-        answering.socket = context.wrap_socket(answering.socket, server_side=True)
-        thread = threading.Thread(target=answering.serve_forever)
-        thread.start()
-        try:
-            directory = f"https://localhost:{answering.server_address[1]}/dir"
-            with serving(tmp_path, directory, 0) as live:
-                data_dir = live.server.config.server.data_dir
-                until(lambda: HOST in acme_files.read_failures(data_dir), "the first failure")
-                [told] = live.run(live.server.status())["certificate_findings"]
-                assert "rateLimited: too many orders" in told
-                assert told.endswith("the one that is served is self-signed")
-                assert shown(live, HOST)
-                asked = Limited.orders
-                hour = renewal(live, directory, later_s=3500)
-                live.run(hour.run())
-                assert acme_files.read_failures(data_dir)[HOST].tries == 1
-                assert Limited.orders == asked + 2  # for the two names of the domain, never before
-        finally:
-            answering.shutdown()
-            thread.join()
+    with answering(found, limited) as directory:
+        late_s = LIFE_S * 0.8
+        told = live.run(renewal(live, directory, later_s=late_s).run())
+        assert "rateLimited: too many orders" in told[0]
+        assert told[0].endswith("; the one that is served ends in 17 days")
+        assert shown(live, HOST) == served
+        [said, *_] = live.run(live.server.status())["certificate_findings"]
+        assert "rateLimited: too many orders" in said
+        # One for each name; and before that day is over, which is longer than our own pause, none.
+        assert orders == 3
+        live.run(renewal(live, directory, later_s=late_s + 0.9 * day_s).run())
+        assert orders == 3
+        live.run(renewal(live, directory, later_s=late_s + 1.1 * day_s).run())
+        assert orders == 6
 
 
 @pytest.mark.parametrize(("tries", "hours"), [(1, 1), (2, 2), (3, 4), (5, 16), (6, 24), (60, 24)])
@@ -221,6 +222,14 @@ def test_pauses_grow_to_a_day(tries: int, hours: int) -> None:
     failed = acme_files.Failed(tries, at, "why")
     assert acme.waits(failed, now=at + timedelta(hours=hours, seconds=-1))
     assert not acme.waits(failed, now=at + timedelta(hours=hours))
+
+
+@pytest.mark.parametrize(("asked_s", "waits_s"), [(60, 3600), (9000, 9000), (10**9, 7 * 86400)])
+def test_an_authority_gets_the_longer_pause_up_to_a_week(asked_s: int, waits_s: int) -> None:
+    at = datetime(2026, 5, 1, tzinfo=UTC)
+    failed = acme_files.Failed(1, at, "why", asked_s)
+    assert acme.waits(failed, now=at + timedelta(seconds=waits_s - 1))
+    assert not acme.waits(failed, now=at + timedelta(seconds=waits_s))
 
 
 async def test_only_names_that_lead_here_are_asked_for() -> None:
