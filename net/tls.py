@@ -47,6 +47,7 @@ class Certificate:
         self._fronts: dict[Alpn, ssl.SSLContext] = {}
         self._inner: dict[tuple[Alpn, str], ssl.SSLContext] = {}
         self._looked_at: frozenset[tuple[object, ...]] = frozenset()
+        self._refused = ""
         self.reload()
 
     def context(self, alpn: Alpn = ()) -> ssl.SSLContext:
@@ -68,11 +69,27 @@ class Certificate:
         """Reads the files again. On BadCertificate all pairs in force stay."""
         self._looked_at = self._seen()
         pairs = self._pairs()
-        leaves = {name: check_pair(pair, now=self._clock()) for name, pair in pairs}
+        try:
+            leaves = {name: check_pair(pair, now=self._clock()) for name, pair in pairs}
+        except BadCertificate as error:
+            self._refused = str(error)
+            raise
+        self._refused = ""
         self._inner = {
             (alpn, name): _context(pair, alpn) for alpn in self._fronts for name, pair in pairs
         }
         self.leaf = leaves[""]
+        self._leaves = leaves
+
+    def findings(self, warn_days: int) -> list[str]:
+        """What a person should know of: files that were not taken, pairs in force that end soon."""
+        found = [f"the files as they are now were not taken: {self._refused}"] * bool(self._refused)
+        for name, leaf in self._leaves.items():
+            left = (leaf.not_valid_after_utc - self._clock()).days
+            if left < warn_days:
+                whose = f"the certificate{name and f' of {name}'}"
+                found.append(f"{whose} ends in {left} days" if left >= 0 else f"{whose} has ended")
+        return found
 
     @property
     def changed(self) -> bool:

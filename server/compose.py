@@ -365,8 +365,7 @@ class Server:
         config = self.config
         if config.tls.mode == "acme":
             return acme.findings(config.server.data_dir, config.server.hostname, now=utc_now())
-        left = self.certificate.days_left
-        return [f"the certificate ends in {left} days"] if left < acme.WARN_DAYS else []
+        return self.certificate.findings(acme.WARN_DAYS)
 
 
 Ready = Callable[[Server], Awaitable[None]]
