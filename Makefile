@@ -8,7 +8,7 @@ candidates = $(strip $(PYTHON) python3.13 python3.12 python3.11 python3)
 venv = .venv
 pip = $(venv)/bin/python -m pip -qq --disable-pip-version-check install
 
-.PHONY: help try test interop bench screens lint fmt
+.PHONY: help try test interop chroot bench screens lint fmt
 .NOTPARALLEL:
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo 'make test      everything that must be green; ARGS="-k pop3" is passed on to pytest'
 	@echo 'make interop   the same server against other mail programs'
 	@echo 'make bench     speed beside Dovecot and Postfix; ARGS="--quick --rows poll"'
+	@echo 'make chroot    README typed in a new Debian, and deploy/Containerfile built and run'
 	@echo 'make screens   pictures of every screen of the page, into screens/'
 	@echo 'make lint      formatting, lint, types and walls, without the tests'
 	@echo 'make fmt       format the code and mend what ruff can mend'
@@ -33,6 +34,9 @@ interop: $(venv)/.dev $(venv)/.project
 bench: $(venv)/.dev $(venv)/.project
 	@sh tests/install-packages bench/packages.txt
 	@exec $(venv)/bin/python -m bench.run $(ARGS)
+
+chroot: $(venv)/.dev $(venv)/.project
+	@exec $(venv)/bin/python tests/run.py chroot $(ARGS)
 
 screens: $(venv)/.dev $(venv)/.project
 	@exec $(venv)/bin/python -m tests.page.screens screens $(ARGS)

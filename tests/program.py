@@ -83,7 +83,7 @@ class Running:
             self._over = True
             self._said.notify_all()
 
-    def line(self, pattern: str) -> re.Match[str]:
+    def line(self, pattern: str, *, seconds: float = 60) -> re.Match[str]:
         """Waits for a line in which `pattern` is found."""
         found: re.Match[str] | None = None
         seen = 0
@@ -96,7 +96,7 @@ class Running:
             return found is not None or self._over
 
         with self._said:
-            assert self._said.wait_for(said, 60), f"never said: {pattern}"
+            assert self._said.wait_for(said, seconds), f"never said: {pattern}"
         assert found, "\n".join(self.lines[-40:])
         return found
 

@@ -1,9 +1,10 @@
 """Run the checks one after the other, all of them even when one fails, and sum them up once.
 
-    python tests/run.py test|interop|lint [arguments for pytest]
+    python tests/run.py test|interop|chroot|lint [arguments for pytest]
 
-Exit status 0 only when every step succeeded. `test` leaves tests/interop to `interop`, and with
-arguments for pytest it does not judge coverage: a part of the tests covers a part of the code.
+Exit status 0 only when every step succeeded. `test` leaves tests/interop to `interop` and
+tests/chroot to `chroot`, and with arguments for pytest it does not judge coverage: a part of the
+tests covers a part of the code.
 """
 
 import subprocess
@@ -43,6 +44,7 @@ AXE = Step("axe aside", ["sh", "tests/page/fetch", ".venv/aside/page"])
 # In the order of names the long ones, which have few tests, are not left to the end.
 SHARED = ["--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile", "--no-loadscope-reorder"]
 SHARED += ["--max-worker-restart=0"]  # a process that a hanging test has ended ends the run
+APART = ["--ignore=tests/interop", "--ignore=tests/chroot"]
 LINT = [
     Step("ruff check", tool("ruff", "check", "--quiet", ".")),
     Step("ruff format", tool("ruff", "format", "--check", "--quiet", ".")),
@@ -60,12 +62,16 @@ def plan(what: str, arguments: list[str], result: Path) -> list[Step]:
             tests = Step("pytest", tool(*pytest, "tests/interop", *arguments))
             fetch = Step("mail programs aside", ["sh", "tests/interop/fetch", ".venv/aside"])
             return [debian("tests/packages-interop.txt"), fetch, tests]
+        case "chroot":
+            tests = Step("pytest", tool(*pytest, "tests/chroot", *arguments))
+            make = Step("a Debian aside", ["sh", "tests/chroot/debian", ".venv/aside/debian"])
+            return [debian("tests/packages-chroot.txt"), make, tests]
         case "test" if arguments:
-            tests = Step("pytest", tool(*pytest, *SHARED, "--ignore=tests/interop", *arguments))
+            tests = Step("pytest", tool(*pytest, *SHARED, *APART, *arguments))
             return [debian("tests/packages.txt"), *LINT, AXE, tests]
         case "test":
             # Coverage fails it too when the pure parts are not covered whole.
-            tests = Step("pytest", tool(*pytest, *SHARED, "--cov", "--ignore=tests/interop"))
+            tests = Step("pytest", tool(*pytest, *SHARED, *APART, "--cov"))
             return [debian("tests/packages.txt"), *LINT, AXE, tests]
         case _:
             raise SystemExit(__doc__)
