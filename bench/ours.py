@@ -41,6 +41,7 @@ verify = "{verify}"
 [pop3]
 listen = ["127.0.0.1:{pop3}"]
 max_listed = {listed}
+refuser_listen = []
 [api]
 http_listen = ["127.0.0.1:{http}"]
 [limits]
