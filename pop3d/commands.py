@@ -17,7 +17,7 @@ from pop3d.engine import (
     Close,
     Column,
     Commit,
-    Entry,
+    Entries,
     Login,
     Send,
     SendListing,
@@ -172,12 +172,12 @@ def stat(session: Session) -> list[Action]:
     return [Send(b"+OK %d %d\r\n" % (left, session.octets))]
 
 
-def sizes(entries: Sequence[Entry]) -> list[int]:
-    return [entry.size for entry in entries]
+def sizes(entries: Entries, part: slice) -> Sequence[int]:
+    return entries.sizes[part]
 
 
-def uids(entries: Sequence[Entry]) -> list[str]:
-    return texts(b"".join(entry.uid.octets for entry in entries))
+def uids(entries: Entries, part: slice) -> list[str]:
+    return texts(entries.uids[16 * part.start : 16 * part.stop])
 
 
 def listing(session: Session, column: Column) -> list[Action]:

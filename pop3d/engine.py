@@ -48,6 +48,20 @@ class Entry(Protocol):
     def size(self) -> int: ...
 
 
+class Entries(Protocol):
+    """The messages of a maildrop, and the same in columns: 16 octets of each id, all sizes."""
+
+    @property
+    def uids(self) -> bytes: ...
+
+    @property
+    def sizes(self) -> Sequence[int]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, at: int) -> Entry: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Send:
     """Write these octets. Report, where owed: `sent`, when the client has taken most of them."""
@@ -200,7 +214,7 @@ class Session:
         self.state = state
         self.language = replies.DEFAULT_LANGUAGE
         self.user: str | None = None  # taken by USER, used up by PASS
-        self.entries: Sequence[Entry] = ()
+        self.entries: Entries  # from the login on
         self.deleted: set[int] = set()  # message numbers
         self.octets = 0  # of the messages not deleted
         self._buffer = bytearray()
@@ -220,7 +234,7 @@ class Session:
         self._buffer += data
         return self._proceed(self._answer_next()) if self.wants_input else []
 
-    def logged_in(self, entries: Sequence[Entry], octets: int) -> list[Action]:
+    def logged_in(self, entries: Entries, octets: int) -> list[Action]:
         """`octets` is the sum of all sizes."""
         self._settle(Login)
         self.state = State.TRANSACTION
@@ -266,7 +280,7 @@ class Session:
         """Number and `column` of the messages that are not deleted, in blocks."""
         yield self.say(replies.LISTING_FOLLOWS).data
         for start in range(0, len(self.entries), LISTED_AT_ONCE):
-            values = column(self.entries[start : start + LISTED_AT_ONCE])
+            values = column(self.entries, slice(start, start + LISTED_AT_ONCE))
             lines = [
                 f"{number} {value}\r\n"
                 for number, value in enumerate(values, start + 1)
@@ -365,4 +379,4 @@ class Session:
 
 
 Step = Callable[[Session, bytes], list[Action]]
-Column = Callable[[Sequence[Entry]], Iterable[object]]
+Column = Callable[[Entries, slice], Iterable[object]]

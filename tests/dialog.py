@@ -22,6 +22,7 @@ times `a`. The one user is USER with the password SECRET.
 import re
 import socket
 import ssl
+from array import array
 from binascii import unhexlify
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ from pop3d.engine import (
     StartTls,
     State,
 )
+from store.records import Entries
 
 USER = "ann@example.org"
 SECRET = "correct horse"
@@ -199,6 +201,13 @@ def maildrop(sizes: Sequence[int]) -> list[Stored]:
     return [Stored(uid, size) for uid, size in zip(uids, sizes, strict=True)]
 
 
+def listed(messages: Sequence[Stored]) -> Entries:
+    """As the store gives them to a session."""
+    uids = b"".join(message.uid.octets for message in messages)
+    born = array("q", range(len(messages)))
+    return Entries(uids, array("q", [message.size for message in messages]), born)
+
+
 class EngineTalk:
     """Runs a dialog against the engine alone: performs its actions on a maildrop in memory."""
 
@@ -254,7 +263,7 @@ class EngineTalk:
                 return self._session.sent()
             case Login(user, secret) if (user, secret) == (USER, SECRET):
                 octets = sum(message.size for message in self._messages)
-                return self._session.logged_in(tuple(self._messages), octets)
+                return self._session.logged_in(listed(self._messages), octets)
             case Login():
                 return self._session.login_refused(BadCredentials("no"))
             case SendMessage(reply, _, size, body_lines):

@@ -22,7 +22,7 @@ from pop3d.engine import (
     StartTls,
     State,
 )
-from tests.dialog import SECRET, USER, EngineTalk, Stored, maildrop
+from tests.dialog import SECRET, USER, EngineTalk, Stored, listed, maildrop
 
 SIGN_IN = f"USER {USER}\r\nPASS {SECRET}\r\n".encode()
 
@@ -34,7 +34,7 @@ def said(actions: list[Action]) -> bytes:
 def signed_in(messages: list[Stored]) -> Session:
     session = Session(TABLE)
     session.receive(SIGN_IN)
-    session.logged_in(messages, sum(message.size for message in messages))
+    session.logged_in(listed(messages), sum(message.size for message in messages))
     return session
 
 
@@ -45,7 +45,7 @@ def test_a_login_is_asked_for_once_and_stops_everything_behind_it() -> None:
     assert login == Login(USER, SECRET)
     assert not session.wants_input
     assert session.receive(b"NOOP\r\n") == []
-    answers = session.logged_in(maildrop([10, 20]), 30)
+    answers = session.logged_in(listed(maildrop([10, 20])), 30)
     assert said(answers).split(b"\r\n")[1] == b"+OK 2 30"
     assert said(answers).count(b"\r\n") == 3
     assert session.wants_input
