@@ -151,17 +151,17 @@ async def _tls(patient: Patient) -> list[FindingDetail]:
         now = datetime.now(UTC)
         if told := acme.findings(config.server.data_dir, config.server.hostname, now=now):
             return [finding("tls", "fix", text, "restante cert renew") for text in told]
-    days, names = certificate.days_left, certificate.names
+    names = certificate.names
     todo = "restante cert new" if config.tls.mode == "self-signed" else "restante cert show"
     if config.server.hostname not in names:
         text = f"the certificate is for {', '.join(names)}, not for {config.server.hostname}"
         return [finding("tls", "fix", text, todo)]
-    if days < acme.WARN_DAYS:
-        return [finding("tls", "fix", f"the certificate ends in {days} days", todo)]
+    if told := certificate.findings(acme.WARN_DAYS):
+        return [finding("tls", "fix", text, todo) for text in told]
     if config.tls.mode == "self-signed":
         text = "self-signed: senders take it, a mail app asks once"
         return [finding("tls", "note", text, "restante cert show")]
-    return [finding("tls", "ok", f"certificate, {days} days left")]
+    return [finding("tls", "ok", f"certificate, {certificate.days_left} days left")]
 
 
 async def _store(patient: Patient) -> list[FindingDetail]:

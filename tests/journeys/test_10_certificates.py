@@ -7,6 +7,7 @@ import pytest
 
 from net.tls import SELF_SIGNED_DAYS, make_self_signed
 from server import acme_files
+from server.doctor import Patient, examine
 from tests.authority import Authority
 from tests.kit import CONFIG, Live, live_server
 from tests.waiting import free_port, until
@@ -23,6 +24,13 @@ def configure(folder: Path, tls: str) -> None:
 def told(live: Live) -> list[str]:
     found: list[str] = live.run(live.server.status())["certificate_findings"]
     return found
+
+
+def doctor(live: Live) -> list[tuple[str, str, str]]:
+    server = live.server
+    patient = Patient(server.config, server.store, server.certificate)
+    found = live.run(examine(patient, ["tls"]))
+    return [(each.mark, each.text, each.next) for each in found.items]
 
 
 @pytest.mark.parametrize("left", [22, 20])
@@ -53,6 +61,8 @@ def test_files_and_those_of_other_names(tmp_path: Path) -> None:
         [refused, *others] = told(live)
         assert refused.startswith(f"the files as they are now were not taken: {aside}/{HOST}.crt")
         assert others == short
+        show = "restante cert show"
+        assert doctor(live) == [("fix", refused, show), ("fix", *short, show)]
         for name in (HOST, "short.example"):
             authority.issue(name, days=60)
         live.server.reload()
@@ -71,3 +81,4 @@ def test_one_of_an_authority_that_is_away(tmp_path: Path, left: int, also: str) 
         until(lambda: HOST in acme_files.read_failures(tmp_path / "data"), "the first failure")
         away = "no new certificate (the authority cannot be reached: ConnectionError)"
         assert told(live) == [f"{HOST}: {away}{also}"]
+        assert doctor(live) == [("fix", f"{HOST}: {away}{also}", "restante cert renew")]
