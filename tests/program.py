@@ -124,6 +124,13 @@ def running(*arguments: str | Path, folder: Path) -> Iterator[Running]:
         env=_environment(),
         start_new_session=True,
     )
+    with heard(process) as found:
+        yield found
+
+
+@contextmanager
+def heard(process: subprocess.Popen[str]) -> Iterator[Running]:
+    """Listens to the leader of a session, and kills that at the end if it still runs."""
     found = Running(process)
     reader = threading.Thread(target=found.listen)
     reader.start()

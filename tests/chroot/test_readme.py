@@ -8,15 +8,14 @@ import re
 import shlex
 import signal
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.chroot.conftest import ROOT, copy_tree
-from tests.program import Running
+from tests.program import Running, heard
 
 Needs = Callable[[str], str]
 BLOCKS = re.findall(r"(?ms)^```\n(.*?)^```", (ROOT / "README.md").read_text())
@@ -62,18 +61,8 @@ def terminal(home: Path, script: str, *apart: str) -> Iterator[Running]:
         text=True,
         start_new_session=True,
     )
-    found = Running(process)
-    reader = threading.Thread(target=found.listen)
-    reader.start()
-    try:
+    with heard(process) as found:
         yield found
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        reader.join()
-        assert process.stdout is not None
-        process.stdout.close()
 
 
 def test_the_first_ten_minutes(home: Path) -> None:
