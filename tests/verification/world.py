@@ -33,6 +33,7 @@ listen = ["127.0.0.1:0"]
 {smtp}
 [pop3]
 listen = ["127.0.0.1:0"]
+refuser_listen = []
 [api]
 http_listen = ["127.0.0.1:0"]
 [limits]
