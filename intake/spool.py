@@ -20,7 +20,7 @@ from net.limits import OctetBudget
 
 SPOOL_FROM = 256 * 1024
 SPOOL_OCTETS = 1024 * 1024 * 1024  # of all files together
-WHOLE_TIMES = 3  # of its size: what keeping a large message takes in memory, about
+WHOLE_TIMES = 4  # of its size: what keeping a large message takes in memory, measured
 WHOLE_SHARE = 0.75  # of all memory, at most: the rest is for those that are small yet
 THREADS = 2  # a slow disk delays no other user of threads
 
