@@ -13,6 +13,7 @@ from mail import facts, header, html, parts
 from mail.mime import LimitReached
 from mail.parts import Part
 from mail.people import Mailbox, mailboxes
+from mail.text import plain, words
 
 VERSION = 1  # raised when the same message is told otherwise than before
 ADDRESSES_OCTETS = 64 * 1024  # of one field
@@ -42,6 +43,7 @@ class Wish:
     measures: bool = False
     pictures: bool = False  # those that came along stand in the HTML itself
     remote: bool = False  # those that lie elsewhere stay named in it
+    words: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Digest:
     """`limit` names the first limit that was met: what is behind it is None, empty or cut.
 
     `attachments` None: not even how many there are is known. `elsewhere`: pictures may lie on
-    other machines.
+    other machines. `words`: those of the text, folded, each once and with a space between them.
     """
 
     limit: str | None = None
@@ -76,6 +78,7 @@ class Digest:
     reply_to: tuple[Mailbox, ...] = ()
     attachments: tuple[Attachment, ...] | None = None
     elsewhere: bool = False
+    words: str = ""
 
 
 def digest(content: bytes, wish: Wish) -> Digest:
@@ -107,6 +110,7 @@ def digest(content: bytes, wish: Wish) -> Digest:
         reply_to=_people(block, b"reply-to"),
         attachments=attachments,
         elsewhere=elsewhere,
+        words=" ".join(words(plain(content))) if wish.words else "",
     )
 
 

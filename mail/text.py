@@ -22,6 +22,7 @@ PARTS = 100
 ENCODED_OCTETS = 4 * TEXT_OCTETS
 WORD_LENGTH = 64  # longer ones are cut
 
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 _WORD = re.compile(r"[^\W_]{2,}")
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
 _FIELD = re.compile(
@@ -33,15 +34,18 @@ _PARAMETER = re.compile(rb'(?i);\s{0,80}(boundary|charset)\s{0,8}=\s{0,8}(?:"([^
 
 def fold(text: str) -> str:
     """Without case, accents and the other marks that hang on letters."""
-    if not text.isascii():
-        apart = unicodedata.normalize("NFKD", text)
-        text = "".join(c for c in apart if unicodedata.category(c)[0] != "M")
-    return text.casefold()
+    # Each character comes apart by itself; those of ASCII do not, and they are most.
+    return _BEYOND_ASCII.sub(_bare, text).casefold()
+
+
+def _bare(found: re.Match[str]) -> str:
+    apart = unicodedata.normalize("NFKD", found[0])
+    return "".join(c for c in apart if unicodedata.category(c)[0] != "M")
 
 
 def words(text: str) -> list[str]:
-    """The folded words of a text: letters and digits, two or more, and nothing else."""
-    return [word[:WORD_LENGTH] for word in _WORD.findall(fold(text))]
+    """The folded words of a text, each once: letters and digits, two or more, and nothing else."""
+    return list(dict.fromkeys(word[:WORD_LENGTH] for word in _WORD.findall(fold(text))))
 
 
 def plain(content: bytes) -> str:

@@ -34,6 +34,7 @@ T = TypeVar("T")
 PROCESSES = 2
 WALL_S = 5.0
 START_S = 60.0
+AHEAD_OCTETS = 64 * 1024  # of a message, before they are sent
 # What its end says of a process that has ended by itself. Anything else is a fault of ours.
 LIMITS = {
     -signal.SIGPROF: "cpu",
@@ -86,13 +87,16 @@ class _Reader:
         self._process: subprocess.Popen[bytes] | None = None
 
     async def digest(self, octets: int, blocks: AsyncIterator[bytes], wish: Wish) -> Digest:
+        ahead = json.dumps({"octets": octets, "wish": asdict(wish)}).encode() + b"\n"
+        send = self._begin
         try:
-            await self._run(self._start)
-            request = json.dumps({"octets": octets, "wish": asdict(wish)}).encode()
-            await self._run(partial(self._send, request + b"\n"))
+            # A change of thread costs more than a short message.
             async for block in blocks:
-                await self._run(partial(self._send, block))
-            answer = await self._run(self._receive)
+                ahead += block
+                if len(ahead) > AHEAD_OCTETS:
+                    await self._run(partial(send, ahead))
+                    ahead, send = b"", self._send
+            answer = await self._run(partial(self._end_of, send, ahead))
         except _Overrun as overrun:
             return Digest(limit=str(overrun))
         except BaseException:
@@ -109,6 +113,14 @@ class _Reader:
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _begin(self, octets: bytes) -> None:
+        self._start()
+        self._send(octets)
+
+    def _end_of(self, send: Callable[[bytes], None], octets: bytes) -> bytes:
+        send(octets)
+        return self._receive()
 
     def _send(self, octets: bytes) -> None:
         assert self._process

@@ -2,9 +2,9 @@
 
 `follower` says for each maildrop up to which modseq every message has its document and its body a
 digest. Whatever changes later has a higher number, so one walk through the changes above it finds
-all that is missing; what is there already is left alone. Hints tell of fresh mail; whoever is
-behind without one is found at the start and in rounds. Neither mail nor the next round is the
-worse for a write that fails.
+all that is missing; what is there already is left alone. Hints tell of fresh mail, and are taken
+up when no more comes for a moment; whoever is behind without one is found at the start and in
+rounds. Neither mail nor the next round is the worse for a write that fails.
 """
 
 from __future__ import annotations
@@ -20,23 +20,22 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from mail.digest import VERSION, Wish
+from mail.digest import VERSION, Digest, Wish
 from mail.errors import Failure, MessageDamaged, NoSuchMessage
 from mail.ident import UniqueId
-from mail.text import plain
 from store import schema
-from store.bodies import CHUNK_OCTETS, unpack
 from store.content import Content
 from store.database import Database
 from store.delivery import lock_maildrops
 from store.engines import Backend
-from store.messages import open_message
+from store.messages import OpenMessage, open_message
 from store.records import Folder
 from store.search import FOLLOWER, Document, damaged, forget_all, remember
 from store.writer import Writer
 
 HINTS = 10_000
 ROUND_S = 600
+QUIET_S, LATEST_S = 0.1, 5.0  # mail that still comes in goes first, but not for ever
 TOGETHER = 4  # maildrops at a time
 CHANGES = 500  # rows looked at in one read
 MESSAGES = 25  # bodies held at a time
@@ -64,6 +63,7 @@ class Indexer:
         self._writer = writer
         self._content = content
         self._hints: set[int] = set()
+        self._hinted = 0  # times
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -71,6 +71,7 @@ class Indexer:
         """There is fresh mail. What no longer fits is found by the next round."""
         if self._task and len(self._hints) < HINTS:
             self._hints.add(maildrop_id)
+            self._hinted += 1
             self._woken.set()
 
     def start(self) -> None:
@@ -101,9 +102,19 @@ class Indexer:
     async def _serve_hints(self) -> None:
         while True:
             await self._woken.wait()
+            await self._quiet()
             self._woken.clear()
             hints, self._hints = list(self._hints), set()
             await self._follow_all(hints)
+
+    async def _quiet(self) -> None:
+        """Waits until no mail has come in for a moment."""
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + LATEST_S
+        seen = 0
+        while seen != self._hinted and loop.time() < latest:
+            seen = self._hinted
+            await asyncio.sleep(QUIET_S)
 
     async def _follow_all(self, maildrops: Sequence[int]) -> None:
         for some in _slices(maildrops, TOGETHER):
@@ -145,37 +156,22 @@ class Indexer:
 
     async def _look(self, changes: Sequence[Any]) -> list[Found]:
         """What is missing of these messages, one for each."""
-        undocumented = [change for change in changes if change.undocumented]
-        frames = await self._database.read(partial(_first_frames, undocumented))
-        documents = await asyncio.to_thread(_documents, undocumented, frames)
-        by_uid = {document.uid: document for document in documents}
+        opened = await self._database.read(partial(_open, self._database, changes))
         return [
-            Found(
-                change.uid,
-                by_uid.get(change.uid),
-                await self._digest(change) if change.undigested else None,
-            )
-            for change in changes
+            await self._found(change, each) for change, each in zip(changes, opened, strict=True)
         ]
 
-    async def _digest(self, change: Any) -> dict[str, Any] | None:
-        """A row of `digest`; None for a message that is damaged or has just gone."""
-        opening = partial(open_message, self._database, change.maildrop_id, UniqueId(change.uid))
-        try:
-            found = await self._content.digest(await self._database.read(opening), Wish())
-        except (MessageDamaged, NoSuchMessage):
-            return None
-        unknown = found.attachments is None
-        told: dict[str, Any] = {"count": None if unknown else len(found.attachments or ())}
-        if found.limit:
-            told["limit"] = found.limit
-        return {
-            "home": change.home,
-            "uid": change.uid,
-            "snippet": found.snippet,
-            "attachments": json.dumps(told, separators=(",", ":")),
-            "parser": VERSION,
-        }
+    async def _found(self, change: Any, opened: OpenMessage | None) -> Found:
+        """A message that is damaged or has just gone has no digest, and the words of its header."""
+        read = None
+        if opened:
+            with suppress(MessageDamaged):
+                read = await self._content.digest(opened, Wish(words=True))
+        return Found(
+            change.uid,
+            Document.of(change, read.words if read else "") if change.undocumented else None,
+            _row(change, read) if read and change.undigested else None,
+        )
 
     async def _write(self, maildrop_id: int, found: Sequence[Found], place: int, to: int) -> bool:
         """Whether the walk may go on: nobody else has moved the follower meanwhile."""
@@ -258,34 +254,32 @@ def _changes(
     return newest, changes
 
 
-def _first_frames(messages: Sequence[Any], connection: Connection) -> list[Any]:
-    """The first frame of each body and the octets it holds; None where it is missing."""
-    body, chunk = schema.body.c, schema.body_chunk.c
-    return [
-        connection.execute(
-            select(chunk.frame, body.octets)
-            .join(schema.body, and_(body.home == chunk.home, body.uid == chunk.uid))
-            .where(chunk.home == message.home, chunk.uid == message.uid, chunk.n == 0)
-        ).one_or_none()
-        for message in messages
-    ]
+def _open(
+    database: Database, messages: Sequence[Any], connection: Connection
+) -> list[OpenMessage | None]:
+    opened: list[OpenMessage | None] = []
+    for message in messages:
+        uid = UniqueId(message.uid)
+        try:
+            opened.append(open_message(database, message.maildrop_id, uid, connection))
+        except (MessageDamaged, NoSuchMessage):
+            opened.append(None)
+    return opened
 
 
-def _documents(messages: Sequence[Any], frames: Sequence[Any]) -> list[Document]:
-    return [
-        Document.of(message, plain(_content(frame)))
-        for message, frame in zip(messages, frames, strict=True)
-    ]
-
-
-def _content(frame: Any) -> bytes:
-    """The first octets of a body; none of one that is damaged, which keeps its header facts."""
-    if frame is None:
-        return b""
-    try:
-        return unpack(frame.frame, min(frame.octets, CHUNK_OCTETS))
-    except MessageDamaged:
-        return b""
+def _row(change: Any, read: Digest) -> dict[str, Any]:
+    """Of `digest`."""
+    unknown = read.attachments is None
+    told: dict[str, Any] = {"count": None if unknown else len(read.attachments or ())}
+    if read.limit:
+        told["limit"] = read.limit
+    return {
+        "home": change.home,
+        "uid": change.uid,
+        "snippet": read.snippet,
+        "attachments": json.dumps(told, separators=(",", ":")),
+        "parser": VERSION,
+    }
 
 
 def _portions(found: Sequence[Found]) -> Iterator[list[Found]]:

@@ -51,9 +51,9 @@ class Document:
 
     @classmethod
     def of(cls, message: Any, body: str) -> Document:
-        """From a row of `message` and its text."""
-        shown = f"{message.subject} {message.from_text} {message.to_text} {body}"
-        words = ["w" + word for word in words_in(shown)]
+        """From a row of `message` and the words of its text."""
+        facts = words_in(f"{message.subject} {message.from_text} {message.to_text}")
+        words = ["w" + word for word in dict.fromkeys([*facts, *body.split()])]
         return cls(
             maildrop_id=message.maildrop_id,
             uid=message.uid,

@@ -136,7 +136,7 @@ class Doomed(Stored):
         super().__init__(b"x" * 1024 * 1024, times=300)
 
     async def blocks(self) -> AsyncIterator[bytes]:
-        yield b"x"
+        yield b"x" * 255 * 1024
         while children():  # noqa: ASYNC110 - nothing tells us
             await asyncio.sleep(0)
         yield b"\n"
