@@ -20,29 +20,13 @@ from tests.kit import trusting
 FOLDER = Path(dialog.__file__).parent / "dialogs/refuser"
 DIALOGS = {path.stem: path.read_text("utf-8") for path in sorted(FOLDER.glob("*.dialog"))}
 HOST = "127.0.0.1"
+WAIT_S = 20
 
 
-class Talk:
+def connected(port: int) -> dialog.SocketTalk:
     """One connection in TLS."""
-
-    def __init__(self, port: int) -> None:
-        self._connection = trusting().wrap_socket(socket.create_connection((HOST, port)))
-        self._connection.settimeout(20)
-        self._file = self._connection.makefile("rb")
-
-    def send(self, octets: bytes) -> None:
-        self._connection.sendall(octets)
-
-    def line(self) -> bytes:
-        line = self._file.readline()
-        if not line:
-            raise EOFError
-        assert line.endswith(b"\r\n")
-        return line[:-2]
-
-    def close(self) -> None:
-        self._file.close()
-        self._connection.close()
+    plain = socket.create_connection((HOST, port), WAIT_S)
+    return dialog.SocketTalk(trusting().wrap_socket(plain))
 
 
 @asynccontextmanager
@@ -65,12 +49,12 @@ async def refusing(
 @pytest.mark.parametrize("text", DIALOGS.values(), ids=DIALOGS.keys())
 async def test_dialog(text: str, tls: ssl.SSLContext) -> None:
     async with refusing(tls) as (_, port):
-        await asyncio.to_thread(dialog.run, dialog.parse(text), lambda: Talk(port))
+        await asyncio.to_thread(dialog.run, dialog.parse(text), lambda: connected(port))
 
 
 async def test_who_says_nothing_is_put_out_in_time(tls: ssl.SSLContext) -> None:
     def silent(port: int) -> None:
-        talk = Talk(port)
+        talk = connected(port)
         assert talk.line().startswith(b"554 ")
         with pytest.raises(EOFError):
             talk.line()
@@ -85,9 +69,9 @@ async def test_who_says_nothing_is_put_out_in_time(tls: ssl.SSLContext) -> None:
 
 async def test_connections_of_one_client_are_counted(tls: ssl.SSLContext) -> None:
     def several(port: int) -> None:
-        first = Talk(port)
+        first = connected(port)
         assert first.line().startswith(b"554 ")
-        second = Talk(port)
+        second = connected(port)
         assert second.line() == b"421 4.7.0 too many connections from your address; try again later"
         with pytest.raises(EOFError):
             second.line()
@@ -104,7 +88,7 @@ async def test_connections_of_one_client_are_counted(tls: ssl.SSLContext) -> Non
 
 async def test_the_end_of_the_server_is_the_end_of_every_connection(tls: ssl.SSLContext) -> None:
     async with refusing(tls) as (refuser, port):
-        talk = await asyncio.to_thread(Talk, port)
+        talk = await asyncio.to_thread(connected, port)
         assert (await asyncio.to_thread(talk.line)).startswith(b"554 ")
         await refuser.stop()
         with pytest.raises(EOFError):
