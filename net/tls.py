@@ -85,7 +85,7 @@ class Certificate:
         """What a person should know of: files that were not taken, pairs in force that end soon."""
         found = [f"the files as they are now were not taken: {self._refused}"] * bool(self._refused)
         for name, leaf in self._leaves.items():
-            left = (leaf.not_valid_after_utc - self._clock()).days
+            left = self._days_left(leaf)
             if left < warn_days:
                 whose = f"the certificate{name and f' of {name}'}"
                 found.append(f"{whose} ends in {left} days" if left >= 0 else f"{whose} has ended")
@@ -137,7 +137,10 @@ class Certificate:
 
     @property
     def days_left(self) -> int:
-        return (self.leaf.not_valid_after_utc - self._clock()).days
+        return self._days_left(self.leaf)
+
+    def _days_left(self, leaf: x509.Certificate) -> int:
+        return (leaf.not_valid_after_utc - self._clock()).days
 
 
 def check_pair(pair: Pair, *, now: datetime) -> x509.Certificate:

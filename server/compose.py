@@ -48,6 +48,7 @@ from server.house import House
 from server.parts import (
     MIB,
     app_password_key,
+    certificate_findings,
     load_certificate,
     open_store,
     utc_now,
@@ -358,14 +359,8 @@ class Server:
             "backup_age_s": await self.store.nightly.age_s(),
             **self._certificate_told(),
             "key_sha256": self.certificate.key_sha256,
-            "certificate_findings": self._certificate_findings(),
+            "certificate_findings": certificate_findings(self.config, self.certificate),
         }
-
-    def _certificate_findings(self) -> list[str]:
-        config = self.config
-        if config.tls.mode == "acme":
-            return acme.findings(config.server.data_dir, config.server.hostname, now=utc_now())
-        return self.certificate.findings(acme.WARN_DAYS)
 
 
 Ready = Callable[[Server], Awaitable[None]]

@@ -24,11 +24,11 @@ from api.models_doctor import FindingDetail, Findings, GroupName, MarkName
 from mail.ident import row_id_text
 from net.listen import Endpoint, holder
 from net.tls import Certificate
-from server import acme, folder
+from server import folder
 from server.config import Config
 from server.counters import Counters
 from server.domain_dns import DomainDns, fine
-from server.parts import floor_octets
+from server.parts import certificate_findings, floor_octets
 from server.share import descriptors_needed
 from server.trouble import Trouble
 from store import nightly
@@ -38,6 +38,7 @@ from store.store import Store
 BACKUP_AGE: Final = timedelta(days=2)
 AHEAD: Final = timedelta(minutes=5)
 FAILS: Final = 3  # of a collector, one after the other: before that it is the provider's bad hour
+CERT_TODO: Final = {"self-signed": "new", "acme": "renew", "files": "show"}
 STREAK: Final = 50  # connections of one client, with no other in between
 
 
@@ -147,16 +148,11 @@ async def _tls(patient: Patient) -> list[FindingDetail]:
         return [
             finding("tls", "fix", f"{certificate.what} {certificate.why}", "restante cert show")
         ]
-    if config.tls.mode == "acme":
-        now = datetime.now(UTC)
-        if told := acme.findings(config.server.data_dir, config.server.hostname, now=now):
-            return [finding("tls", "fix", text, "restante cert renew") for text in told]
-    names = certificate.names
-    todo = "restante cert new" if config.tls.mode == "self-signed" else "restante cert show"
+    names, todo = certificate.names, f"restante cert {CERT_TODO[config.tls.mode]}"
     if config.server.hostname not in names:
         text = f"the certificate is for {', '.join(names)}, not for {config.server.hostname}"
         return [finding("tls", "fix", text, todo)]
-    if told := certificate.findings(acme.WARN_DAYS):
+    if told := certificate_findings(config, certificate):
         return [finding("tls", "fix", text, todo) for text in told]
     if config.tls.mode == "self-signed":
         text = "self-signed: senders take it, a mail app asks once"

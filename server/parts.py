@@ -99,3 +99,10 @@ def load_certificate(config: Config) -> Certificate:
             "Put a pair in place that belongs together and is in date.",
             exit_code=3,
         ) from error
+
+
+def certificate_findings(config: Config, certificate: Certificate) -> list[str]:
+    """What a person should know of the certificates, in sentences."""
+    if config.tls.mode == "acme":
+        return acme.findings(config.server.data_dir, config.server.hostname, now=utc_now())
+    return certificate.findings(acme.WARN_DAYS)
