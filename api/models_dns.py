@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from api.models import Answer, Query
 
@@ -15,6 +15,10 @@ KeyName = Literal[
     "tlsa", "caa", "srv",
 ]
 # fmt: on
+
+NOT_NEEDED: Final = (
+    "Not needed, because this server never sends: PTR, DKIM keys, IP reputation, outbound port 25."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +87,15 @@ class Check(Answer):
 
     items: list[CheckedDetail]
     problems: list[str]
+
+
+def fine(item: CheckedDetail) -> bool:
+    """Nothing is to be done about it: what brings little may be missing."""
+    if item.state in ("ok", "skipped") or item.key == "srv":
+        return True
+    return item.tier == 3 and item.state == "missing"
+
+
+def seen(check: Check) -> bool:
+    """Nothing is to be done, and of no record that matters it is unknown whether it is there."""
+    return all(fine(item) and (item.tier == 3 or item.state == "ok") for item in check.items)

@@ -8,7 +8,7 @@ from api import domain_dns, domains
 from api.call import Call, Reply
 from api.models import Query
 from api.models_admin import DomainChange, DomainDetail
-from api.models_dns import Check, CheckedDetail, CheckQuery, Records, RecordsQuery
+from api.models_dns import NOT_NEEDED, Check, CheckQuery, Records, RecordsQuery, fine, seen
 from api.models_page import DnsForm, Told
 from api.page_frame import answer, framed, inner, to
 from api.page_login import tried
@@ -47,6 +47,8 @@ async def _show(call: Call[Any, Any], **more: Any) -> Reply:
         domain=await answer(domains.read, inner(call, path=path), DomainDetail),
         tiers=TIERS,
         who=WHO,
+        fine=fine,
+        not_needed=NOT_NEEDED,
         **values,
     )
 
@@ -59,7 +61,7 @@ async def change(call: Call[Query, DnsForm]) -> Reply:
         if form.act == "check":
             asked = inner(call, query=CheckQuery(), path=path)
             found = await answer(domain_dns.check, asked, Check)
-            told = "Everything is there." if not any(map(_amiss, found.items)) else ""
+            told = "Everything is there." if seen(found) else ""
             return await _show(
                 call, items=found.items, problems=found.problems, checked=True, told=told
             )
@@ -74,7 +76,3 @@ async def change(call: Call[Query, DnsForm]) -> Reply:
         return await _show(call, status=status, failed=failed, given=form.model_dump())
 
     return await tried(work, again)
-
-
-def _amiss(item: CheckedDetail) -> bool:
-    return item.tier < 3 and item.state != "ok"

@@ -78,7 +78,7 @@ def dns_show(
 
 
 def _tell_the_rest(terminal: Terminal, found: dict[str, Any]) -> None:
-    from server.zone import NOT_NEEDED
+    from api.models_dns import NOT_NEEDED
 
     lines = ["", NOT_NEEDED]
     if found["sends_via"] is None:
@@ -123,7 +123,8 @@ def dns_check(
     ] = LOOK_S,
 ) -> None:
     """Compares what name servers say with what they should; exit status 1 if it differs."""
-    from server.domain_dns import check_table, fine, settled
+    from api.models_dns import fine
+    from server.domain_dns import check_table, settled
 
     found = terminal.ask("domain show", name=domain)
     dns = _dns(terminal)

@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from api.domain_dns import subject
-from api.models_dns import Check, CheckedDetail
+from api.models_dns import Check, CheckedDetail, fine
 from api.models_doctor import FindingDetail, Findings, GroupName, MarkName
 from mail.ident import row_id_text
 from net.listen import Endpoint, holder
@@ -27,7 +27,7 @@ from net.tls import Certificate
 from server import folder
 from server.config import Config
 from server.counters import Counters
-from server.domain_dns import DomainDns, fine
+from server.domain_dns import DomainDns
 from server.parts import certificate_findings, floor_octets
 from server.share import descriptors_needed
 from server.trouble import Trouble

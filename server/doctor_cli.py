@@ -24,7 +24,7 @@ def doctor(
     only: Annotated[str | None, typer.Option("--only", help="Groups, with commas.")] = None,
 ) -> None:
     """Looks everything over; exit status 1 if something is to be mended."""
-    from server.zone import NOT_NEEDED
+    from api.models_dns import NOT_NEEDED
 
     groups = _groups(only)
     config = terminal.config()

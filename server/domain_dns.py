@@ -7,7 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from api.models_dns import Check, CheckedDetail, RecordDetail, Records, SightingDetail, Subject
+from api.models_dns import (
+    Check,
+    CheckedDetail,
+    RecordDetail,
+    Records,
+    SightingDetail,
+    Subject,
+    fine,
+)
 from net.lookup import own_addresses
 from server.config import Config
 from server.zone import (
@@ -74,13 +82,6 @@ class DomainDns:
 
 WHO: Final = {"authoritative": "at its name servers", "configured": "at the resolver"}
 CELL: Final = 44  # characters of a value in the table; --json has all of it
-
-
-def fine(item: CheckedDetail) -> bool:
-    """Nothing is to be done about it: what brings little may be missing."""
-    if item.state in ("ok", "skipped") or item.key == "srv":
-        return True
-    return item.tier == 3 and item.state == "missing"
 
 
 def settled(item: CheckedDetail) -> bool:

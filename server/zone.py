@@ -29,10 +29,6 @@ NOBODY: Final = ""  # sends mail as this domain; None: not known
 TTL_S: Final = 3600  # of the records in the text of a zone
 STRING_OCTETS: Final = 255  # of one string of a TXT record (RFC 1035 section 3.3)
 
-NOT_NEEDED: Final = (
-    "Not needed, because this server never sends: PTR, DKIM keys, IP reputation, outbound port 25."
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -2,7 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
+import pytest
+
+from api.models_dns import Check, CheckedDetail, KeyName, StateName, fine, seen
 from server.config import Config
 from server.domain_dns import DomainDns
 from tests.nameservers import nameservers
@@ -86,3 +90,34 @@ async def test_where_nobody_answers_nothing_is_said_of_the_records(api: Api) -> 
         assert answer.status == 200
         items = (await answer.json())["items"]
     assert {each["state"] for each in items} == {"skipped"}
+
+
+@pytest.mark.parametrize(
+    ("key", "tier", "state", "nothing_to_do", "known"),
+    [
+        ("mx", 1, "ok", True, True),
+        ("mx", 1, "skipped", True, False),  # nobody answered
+        ("spf", 2, "missing", False, False),
+        ("tlsa", 3, "missing", True, True),
+        ("tlsa", 3, "skipped", True, True),  # the zone is not signed
+        ("tlsa", 3, "wrong", False, False),  # senders that look at it stay away
+        ("caa", 3, "wrong", False, False),  # the authority will not renew
+        ("srv", 3, "wrong", True, True),
+    ],
+)
+def test_what_is_to_be_done_about_a_record(
+    *, key: KeyName, tier: Literal[1, 2, 3], state: StateName, nothing_to_do: bool, known: bool
+) -> None:
+    item = CheckedDetail(
+        key=key,
+        tier=tier,
+        name="example.org",
+        type="TXT",
+        values=[],
+        why="",
+        state=state,
+        reason="",
+        answers=[],
+    )
+    assert fine(item) is nothing_to_do
+    assert seen(Check(items=[item], problems=[])) is known
