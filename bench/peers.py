@@ -22,6 +22,7 @@ from pathlib import Path
 
 from bench.parties import DOMAIN, SECRET, USERS, Party
 from net.tls import make_self_signed
+from tests.postfix import started
 from tests.waiting import free_port, until
 
 DOVECOT = """\
@@ -170,50 +171,21 @@ def _bcrypt12() -> str:
 
 
 MAIN = """\
-compatibility_level = 3.6
-queue_directory = {folder}/spool
-data_directory = {folder}/data
-command_directory = /usr/sbin
-daemon_directory = /usr/lib/postfix/sbin
-maillog_file_prefixes = {folder}
-maillog_file = {folder}/log
-mail_owner = postfix
-setgid_group = postdrop
 myhostname = mail.example.test
-inet_interfaces = 127.0.0.1
-mydestination =
-alias_maps =
-alias_database =
-local_recipient_maps =
-mynetworks = 127.0.0.0/8
 default_transport = error:nothing is relayed
 smtpd_tls_security_level = may
 smtpd_tls_chain_files = {folder}/tls.key, {folder}/tls.crt
 virtual_mailbox_domains = {domain}
 virtual_mailbox_base = {folder}/mail
-virtual_mailbox_maps = texthash:{folder}/etc/users
+virtual_mailbox_maps = texthash:{folder}/users
 virtual_uid_maps = static:{uid}
 virtual_gid_maps = static:{gid}
 virtual_minimum_uid = 1
 """
 
-MASTER = """\
-127.0.0.1:{port} inet n - n - - smtpd
-cleanup unix n - n - 0 cleanup
+SERVICES = """\
 qmgr unix n - n 300 1 qmgr
-tlsmgr unix - - n 1000? 1 tlsmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-proxymap unix - - n - - proxymap
 virtual unix - n n - - virtual
-showq unix n - n - - showq
-error unix - - n - - error
-retry unix - - n - - error
-anvil unix - - n - 1 anvil
-scache unix - - n - 1 scache
-postlog unix-dgram n - n - 1 postlogd
 """
 
 
@@ -221,38 +193,18 @@ postlog unix-dgram n - n - 1 postlogd
 def postfix(folder: Path) -> Iterator[Party]:
     if os.geteuid() != 0:
         raise SystemExit("Postfix can be started by root only")
-    for name in ("", "etc", "spool", "data", "mail"):
-        (folder / name).mkdir()
-        (folder / name).chmod(0o755)
+    mail = folder / "mail"
+    mail.mkdir(parents=True)
+    mail.chmod(0o755)
     nobody = pwd.getpwnam("nobody")
-    shutil.chown(folder / "data", "postfix")
-    shutil.chown(folder / "mail", nobody.pw_uid, nobody.pw_gid)
+    shutil.chown(mail, nobody.pw_uid, nobody.pw_gid)
     _certify(folder)
-    port = free_port()
     main = MAIN.format(folder=folder, domain=DOMAIN, uid=nobody.pw_uid, gid=nobody.pw_gid)
-    (folder / "etc/main.cf").write_text(main)
-    (folder / "etc/master.cf").write_text(MASTER.format(port=port))
     users = [f"postfix{n}" for n in range(USERS)]
-    (folder / "etc/users").write_text("".join(f"{user}@{DOMAIN} {user}/\n" for user in users))
-    _run_postfix(folder, "start")
-    pid = folder / "spool/pid/master.pid"
-    try:
-        until(lambda: pid.exists() and _answers(port), "Postfix has started")
-        master = int(pid.read_text())
-        yield Party("Postfix", "postfix", port, 0, lambda: [master], maildirs=folder / "mail")
-    finally:
-        _run_postfix(folder, "stop")
-
-
-def _run_postfix(folder: Path, what: str) -> None:
-    # Some of its programs ask for the main.cf of the machine, which may have none.
-    environment = os.environ | {"MAIL_CONFIG": str(folder / "etc")}
-    command = ["/usr/sbin/postfix", "-c", f"{folder}/etc", what]
-    done = subprocess.run(
-        command, check=False, capture_output=True, env=environment, umask=0o022, timeout=60
-    )
-    if done.returncode:
-        raise SystemExit(done.stderr.decode())
+    (folder / "users").write_text("".join(f"{user}@{DOMAIN} {user}/\n" for user in users))
+    with started(folder, main, SERVICES) as port:
+        master = int((folder / "spool/pid/master.pid").read_text())
+        yield Party("Postfix", "postfix", port, 0, lambda: [master], maildirs=mail)
 
 
 def _certify(folder: Path) -> None:

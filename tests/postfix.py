@@ -1,4 +1,7 @@
-"""A real Postfix of its own: one folder, loopback only, relaying all it gets to one listener."""
+"""A real Postfix of its own: one folder, loopback only.
+
+That of the tests relays all it gets to one listener.
+"""
 
 import os
 import shutil
@@ -15,7 +18,7 @@ import pytest
 from net.listen import Endpoint
 from tests.waiting import free_port, until
 
-MAIN = """\
+COMMON = """\
 compatibility_level = 3.6
 queue_directory = {folder}/spool
 data_directory = {folder}/data
@@ -25,13 +28,33 @@ maillog_file_prefixes = {folder}
 maillog_file = {folder}/log
 mail_owner = postfix
 setgid_group = postdrop
-myhostname = sender.example.net
 inet_interfaces = 127.0.0.1
 mydestination =
 alias_maps =
 alias_database =
 local_recipient_maps =
 mynetworks = 127.0.0.0/8
+"""
+
+COMMON_SERVICES = """\
+127.0.0.1:{port} inet n - n - - smtpd
+cleanup unix n - n - 0 cleanup
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+proxymap unix - - n - - proxymap
+showq unix n - n - - showq
+error unix - - n - - error
+retry unix - - n - - error
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd
+"""
+
+RELAY = """\
+myhostname = sender.example.net
 relayhost = [{relay.host}]:{relay.port}
 smtp_host_lookup = native
 smtp_tls_security_level = {tls}
@@ -41,25 +64,11 @@ message_size_limit = 60000000
 smtp_line_length_limit = 0
 """
 
-MASTER = """\
-127.0.0.1:{port} inet n - n - - smtpd
-cleanup unix n - n - 0 cleanup
+RELAY_SERVICES = """\
 qmgr unix n - n 1 1 qmgr
-tlsmgr unix - - n 1000? 1 tlsmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-proxymap unix - - n - - proxymap
 smtp unix - - n - - smtp
 relay unix - - n - - smtp
-showq unix n - n - - showq
-error unix - - n - - error
-retry unix - - n - - error
 discard unix - - n - - discard
-anvil unix - - n - 1 anvil
-scache unix - - n - 1 scache
-postlog unix-dgram n - n - 1 postlogd
 """
 
 
@@ -104,30 +113,43 @@ def submit(relay: Endpoint, contents: list[bytes], recipient: str) -> None:
 @contextmanager
 def postfix(needs: Callable[[str], str], relay: Endpoint, *, tls: str = "may") -> Iterator[Postfix]:
     """Starts a Postfix that relays to `relay`, and ends it."""
-    program = needs("postfix")
+    needs("postfix")
     if os.geteuid() != 0:
         pytest.skip("Postfix can be started by root only")
     # Its processes run as another user, who must get in: not below pytest's own folder.
     folder = Path(tempfile.mkdtemp(prefix="restante-postfix-"))
+    try:
+        with started(folder, RELAY.format(relay=relay, tls=tls), RELAY_SERVICES) as port:
+            yield Postfix(folder, port)
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def started(folder: Path, settings: str, services: str) -> Iterator[int]:
+    """A Postfix in `folder`, with these beside the common ones, and the port of its smtpd."""
     folder.chmod(0o755)
     for name in ("etc", "spool", "data"):
         (folder / name).mkdir()
         (folder / name).chmod(0o755)
     shutil.chown(folder / "data", "postfix")
     port = free_port()
-    (folder / "etc/main.cf").write_text(MAIN.format(folder=folder, relay=relay, tls=tls))
-    (folder / "etc/master.cf").write_text(MASTER.format(port=port))
-    command = [program, "-c", str(folder / "etc")]
+    (folder / "etc/main.cf").write_text(COMMON.format(folder=folder) + settings)
+    (folder / "etc/master.cf").write_text(COMMON_SERVICES.format(port=port) + services)
+    _command(folder, "start")
+    try:
+        log = folder / "log"
+        until(lambda: log.exists() and "daemon started" in log.read_text(), "Postfix has started")
+        yield port
+    finally:
+        _command(folder, "stop")
+
+
+def _command(folder: Path, what: str) -> None:
     # A quiet machine has no main.cf of its own; some of its programs ask for one all the same.
     environment = os.environ | {"MAIL_CONFIG": str(folder / "etc")}
-    started = subprocess.run(
-        [*command, "start"], check=False, capture_output=True, env=environment, umask=0o022
+    command = ["/usr/sbin/postfix", "-c", f"{folder}/etc", what]
+    done = subprocess.run(
+        command, check=False, capture_output=True, env=environment, umask=0o022, timeout=60
     )
-    assert started.returncode == 0, started.stderr
-    running = Postfix(folder, port)
-    try:
-        until(lambda: "daemon started" in running.log(), "Postfix has started")
-        yield running
-    finally:
-        subprocess.run([*command, "stop"], check=True, capture_output=True, env=environment)
-        shutil.rmtree(folder)
+    assert done.returncode == 0, done.stderr
