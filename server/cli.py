@@ -6,7 +6,6 @@ most commands only speak to a server that runs.
 
 from __future__ import annotations
 
-import gc
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
@@ -32,7 +31,7 @@ from server.knock import knock as knock_at
 from server.limits_cli import LIMITS
 from server.mail_cli import MAIL
 from server.setup_cli import SETUP
-from server.terminal import Terminal, command, confirm, octets_of, read_address
+from server.terminal import Terminal, command, confirm, importing, octets_of, read_address
 from server.transfer_cli import DB, FILES
 from server.trouble import Trouble
 
@@ -73,7 +72,8 @@ def try_(
     shift: Annotated[int, typer.Option("--shift", help="Added to each port.")] = 0,
 ) -> None:
     """A whole server to play with: one folder, this machine only, no questions."""
-    from server import logs, trial
+    with importing():
+        from server import logs, trial
 
     logs.configure("info" if not terminal.quiet else "error")
     trial.run_trial(directory, shift=shift, fresh=fresh, say=_say)
@@ -132,11 +132,9 @@ def serve(
     ] = "",
 ) -> None:
     """Serves until told to stop (SIGTERM, Ctrl-C). SIGHUP reads the certificate again."""
-    gc.disable()  # what is imported for good is not searched for garbage, now or later
-    from server import compose, logs, workers
+    with importing():
+        from server import compose, logs, workers
 
-    gc.freeze()
-    gc.enable()
     config = terminal.config(_instead(number, only))
     logs.configure(config.log.level)
     if config.server.workers > 1:

@@ -7,11 +7,13 @@ options and puts it into the typer application.
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, wraps
 from pathlib import Path
@@ -138,9 +140,10 @@ def read_address(text: str) -> Address:
 async def _act_here(config: Config, act: str, arguments: Mapping[str, object]) -> Answer:
     # The parts of a server take most of a second to import; a command that only speaks to one
     # that runs is done by then.
-    from auth.passwords import Passwords
-    from server import admin, folder
-    from server.parts import app_password_key, open_store
+    with importing():
+        from auth.passwords import Passwords
+        from server import admin, folder
+        from server.parts import app_password_key, open_store
 
     folder.prepare(config.server.data_dir)
     store = open_store(config)
@@ -155,6 +158,17 @@ async def _act_here(config: Config, act: str, arguments: Mapping[str, object]) -
     finally:
         passwords.close()
         store.close()
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """What is imported here is not searched for garbage, now or later: it stays."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def command(
