@@ -38,10 +38,10 @@ from net.tls import BadCertificate
 from pop3d.connection import ALPN
 from pop3d.server import Pop3Server
 from server import acme, admin, collect_acts, limit_acts, systemd, transfer
+from server.acting import Control, bound
 from server.collect_acts import collector_tools, spool
 from server.config import Config
 from server.config_forms import mask
-from server.control import Control, bound
 from server.counters import shared_rates
 from server.history import History
 from server.house import House

@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from mail.address import Address
 from mail.errors import BadAddress, Failure
@@ -109,6 +107,9 @@ class Terminal:
         if self.quiet or self.as_json or not rows:
             self.show(answer, "none yet")
             return
+        from rich.console import Console
+        from rich.table import Table
+
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in columns.values():
             table.add_column(heading, overflow="fold")

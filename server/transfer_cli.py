@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
 from mail.errors import Failure
 from server import control
@@ -337,6 +334,10 @@ def _shown(terminal: Terminal, work: Callable[..., T]) -> T:
 @contextmanager
 def bar(terminal: Terminal) -> Iterator[Told]:
     """A progress bar on standard error, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
     console = Console(stderr=True)
     if terminal.quiet or not console.is_terminal:
         yield lambda _done, _total: None
