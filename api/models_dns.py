@@ -83,10 +83,11 @@ class CheckedDetail(RecordDetail):
 
 
 class Check(Answer):
-    """`problems`: of the name servers, whatever they say."""
+    """`problems`: of the name servers, whatever they say. `behind`: some have an older zone."""
 
     items: list[CheckedDetail]
     problems: list[str]
+    behind: bool
 
 
 def fine(item: CheckedDetail) -> bool:
@@ -96,6 +97,17 @@ def fine(item: CheckedDetail) -> bool:
     return item.tier == 3 and item.state == "missing"
 
 
-def seen(check: Check) -> bool:
+def settled(item: CheckedDetail) -> bool:
+    """The resolver has heard of it too."""
+    heard = all(each.state in ("ok", "skipped") for each in item.answers)
+    return fine(item) and (heard or item.state != "ok")
+
+
+def entered(check: Check) -> bool:
     """Nothing is to be done, and of no record that matters it is unknown whether it is there."""
     return all(fine(item) and (item.tier == 3 or item.state == "ok") for item in check.items)
+
+
+def spread(check: Check) -> bool:
+    """And no server still tells what was there before."""
+    return entered(check) and not check.behind and all(map(settled, check.items))

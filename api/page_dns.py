@@ -8,7 +8,16 @@ from api import domain_dns, domains
 from api.call import Call, Reply
 from api.models import Query
 from api.models_admin import DomainChange, DomainDetail
-from api.models_dns import NOT_NEEDED, Check, CheckQuery, Records, RecordsQuery, fine, seen
+from api.models_dns import (
+    NOT_NEEDED,
+    Check,
+    CheckQuery,
+    Records,
+    RecordsQuery,
+    entered,
+    fine,
+    spread,
+)
 from api.models_page import DnsForm, Told
 from api.page_frame import answer, framed, inner, to
 from api.page_login import tried
@@ -61,7 +70,9 @@ async def change(call: Call[Query, DnsForm]) -> Reply:
         if form.act == "check":
             asked = inner(call, query=CheckQuery(), path=path)
             found = await answer(domain_dns.check, asked, Check)
-            told = "Everything is there." if seen(found) else ""
+            told = "Everything is there." if entered(found) else ""
+            if told and not spread(found):
+                told += " Not every server tells it yet."
             return await _show(
                 call, items=found.items, problems=found.problems, checked=True, told=told
             )

@@ -122,9 +122,9 @@ def dns_check(
         int, typer.Option("--every", min=1, help="Seconds between two looks.")
     ] = LOOK_S,
 ) -> None:
-    """Compares what name servers say with what they should; exit status 1 if it differs."""
-    from api.models_dns import fine
-    from server.domain_dns import check_table, settled
+    """Compares what name servers say with what they should; exit status 1 unless all agree."""
+    from api.models_dns import fine, settled, spread
+    from server.domain_dns import check_table
 
     found = terminal.ask("domain show", name=domain)
     dns = _dns(terminal)
@@ -134,7 +134,14 @@ def dns_check(
 
     check = look()
     terminal.show(check.model_dump(mode="json"), check_table(check).removesuffix("\n"))
-    while watch and not all(map(settled, check.items)):
+    if all(item.state == "skipped" for item in check.items):
+        raise Trouble(
+            f"Nothing is known of {found['name']}.",
+            check.items[0].reason,
+            "Look at server.resolvers, or wait until the domain is registered.",
+            exit_code=3,
+        )
+    while watch and not spread(check):
         time.sleep(every)
         before, check = check, look()
         for old, new in zip(before.items, check.items, strict=True):
@@ -142,15 +149,8 @@ def dns_check(
                 rest = "" if settled(new) or not fine(new) else ", not yet at the resolver"
                 line = f"{new.state:<8} {new.name} {new.type}{rest}"
                 terminal.show(new.model_dump(mode="json"), line)
-    if not all(map(fine, check.items)):
+    if not spread(check):
         raise typer.Exit(1)
-    if check.items[0].state == "skipped":
-        raise Trouble(
-            f"Nothing is known of {found['name']}.",
-            check.items[0].reason,
-            "Look at server.resolvers, or wait until the domain is registered.",
-            exit_code=3,
-        )
 
 
 def _subject(found: dict[str, Any]) -> Subject:

@@ -84,12 +84,6 @@ WHO: Final = {"authoritative": "at its name servers", "configured": "at the reso
 CELL: Final = 44  # characters of a value in the table; --json has all of it
 
 
-def settled(item: CheckedDetail) -> bool:
-    """The resolver has heard of it too."""
-    heard = all(each.state in ("ok", "skipped") for each in item.answers)
-    return fine(item) and (heard or item.state != "ok")
-
-
 def check_table(check: Check) -> str:
     """Both sides beside each other, then what is to be changed."""
     rows = [("state", "name", "type", *WHO.values())]
@@ -155,6 +149,7 @@ def check_detail(survey: Survey) -> Check:
             for checked in survey.checked
         ],
         problems=list(survey.problems),
+        behind=survey.behind,
     )
 
 

@@ -23,19 +23,21 @@ SERVERS_ASKED: Final = 8  # of one zone
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """`servers`: those that answer, with the newest zone."""
+    """`servers`: those that answer, with the newest zone. `behind`: others have an older one."""
 
     name: str
     servers: tuple[Endpoint, ...] = ()
     problems: tuple[str, ...] = ()
+    behind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """`problems`: what is wrong with name servers, whatever they say."""
+    """`problems`: what is wrong with name servers, whatever they say. `behind`: as of a zone."""
 
     checked: tuple[Checked, ...]
-    problems: tuple[str, ...] = ()
+    problems: tuple[str, ...]
+    behind: bool
 
 
 @dataclass(slots=True)
@@ -67,7 +69,8 @@ class Surveyor:
         zones = [task.result() for task in tasks if not task.exception()]
         problems |= dict.fromkeys(problem for zone in zones for problem in zone.problems)
         found = dict(zip(asked, said, strict=True))
-        return Survey(check(records, found, host_signed=home), tuple(problems))
+        behind = any(zone.behind for zone in zones)
+        return Survey(check(records, found, host_signed=home), tuple(problems), behind)
 
     async def _find_living(self, name: str) -> list[str]:
         """Asks each resolver once; what is wrong with those that are not asked further."""
@@ -134,15 +137,16 @@ class Surveyor:
         probes = await asyncio.gather(*(self._serial(apex, server) for _, server in servers))
         serials = [serial for serial in probes if isinstance(serial, int)]
         newest = max(serials, key=partial(_behind, serials)) if serials else 0
-        problems, living = [], []
+        problems, living, behind = [], [], False
         for (name, server), serial in zip(servers, probes, strict=True):
             if isinstance(serial, str):
                 problems.append(f"{name} ({server.host}) {serial}")
             elif serial == newest:
                 living.append(server)
             elif serial is not None:
+                behind = True
                 problems.append(f"{name} ({server.host}) has an older zone: {serial}, not {newest}")
-        return Zone(apex, tuple(living), problems=tuple(problems))
+        return Zone(apex, tuple(living), tuple(problems), behind)
 
     async def _addresses(self, name: str) -> list[str]:
         kinds: tuple[Kind, ...] = ("A", "AAAA")

@@ -6,7 +6,16 @@ from typing import Literal
 
 import pytest
 
-from api.models_dns import Check, CheckedDetail, KeyName, StateName, fine, seen
+from api.models_dns import (
+    Check,
+    CheckedDetail,
+    KeyName,
+    SightingDetail,
+    StateName,
+    entered,
+    fine,
+    spread,
+)
 from server.config import Config
 from server.domain_dns import DomainDns
 from tests.nameservers import nameservers
@@ -92,6 +101,25 @@ async def test_where_nobody_answers_nothing_is_said_of_the_records(api: Api) -> 
     assert {each["state"] for each in items} == {"skipped"}
 
 
+def checked(
+    key: KeyName, tier: Literal[1, 2, 3], state: StateName, resolver: StateName | None = None
+) -> CheckedDetail:
+    """`resolver`: what that side says; the same, unless it says something else."""
+    zone = SightingDetail(source="authoritative", state=state, found=[], ttl_s=300, problem="")
+    answers = [zone, zone.model_copy(update={"source": "configured", "state": resolver or state})]
+    return CheckedDetail(
+        key=key,
+        tier=tier,
+        name="example.org",
+        type="TXT",
+        values=[],
+        why="",
+        state=state,
+        reason="",
+        answers=answers,
+    )
+
+
 @pytest.mark.parametrize(
     ("key", "tier", "state", "nothing_to_do", "known"),
     [
@@ -108,16 +136,21 @@ async def test_where_nobody_answers_nothing_is_said_of_the_records(api: Api) -> 
 def test_what_is_to_be_done_about_a_record(
     *, key: KeyName, tier: Literal[1, 2, 3], state: StateName, nothing_to_do: bool, known: bool
 ) -> None:
-    item = CheckedDetail(
-        key=key,
-        tier=tier,
-        name="example.org",
-        type="TXT",
-        values=[],
-        why="",
-        state=state,
-        reason="",
-        answers=[],
-    )
+    item = checked(key, tier, state)
     assert fine(item) is nothing_to_do
-    assert seen(Check(items=[item], problems=[])) is known
+    assert entered(Check(items=[item], problems=[], behind=False)) is known
+
+
+def test_records_that_were_entered_are_everywhere_when_every_server_has_them() -> None:
+    everywhere = Check(items=[checked("mx", 1, "ok")], problems=[], behind=False)
+    assert spread(everywhere)
+    for still_not in (
+        Check(items=[checked("mx", 1, "ok", "wrong")], problems=[], behind=False),
+        Check(items=[checked("mx", 1, "ok")], problems=["ns2 has an older zone"], behind=True),
+    ):
+        assert entered(still_not)
+        assert not spread(still_not)
+    assert not spread(Check(items=[checked("mx", 1, "skipped")], problems=[], behind=False))
+    # What brings little may differ; and who does not answer is no reason to wait.
+    little = [checked("srv", 3, "missing"), checked("mx", 1, "ok", "skipped")]
+    assert spread(Check(items=little, problems=["ns2 does not answer"], behind=False))

@@ -169,6 +169,7 @@ async def test_both_sides_are_shown_with_the_time_left(dns: Nameservers) -> None
 async def test_a_name_server_that_is_silent_is_named_and_holds_up_nobody(dns: Nameservers) -> None:
     found = await survey(dns, plan("halved.test"))
     assert found.problems == (f"ns2.halved.test ({SILENT}) does not answer",)
+    assert not found.behind  # who asks it asks another then
     assert states(found)["@ MX"] == "ok"
     assert {each.state for checked in found.checked for each in checked.sightings} <= {
         *("ok", "missing", "wrong")  # and none that is skipped
@@ -182,6 +183,7 @@ async def test_a_name_server_that_is_behind_is_named_and_not_believed(dns: Names
     assert zone.found.values == ("10 mail.moved.test.",)
     told = f"ns0.moved.test ({BEHIND}) has an older zone: 4, not 5"
     assert found.problems == (told,)
+    assert check_detail(found).behind
     assert told in check_table(check_detail(found)).splitlines()  # what `dns check` prints
 
 
