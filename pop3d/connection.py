@@ -147,6 +147,11 @@ class Connection(asyncio.Protocol):
         self._out.resume()
         self._steer_reading()
 
+    def wind_up(self) -> None:
+        """The server drains: the clock goes by another limit from now on."""
+        if not (self._why or self._lost):
+            self._look_at_clock()
+
     def cut(self, why: str) -> None:
         """Ends the connection now; what is not written yet is dropped."""
         self._why = self._why or why
@@ -193,14 +198,19 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _look_at_clock(self) -> None:
-        """One timer for three limits: to sign in, to send something, to come to an end."""
+        """One timer for three limits: to sign in, to send something, to come to an end; and for
+        that of a server that drains.
+        """
         if self._watch:
             self._watch.cancel()
         limits, now = self._server.limits, self._loop.time()
-        if self._account is None:
+        draining = self._server.draining_since
+        active = now if self._task or not self._out.writable else self._active
+        if draining is not None:
+            due, why = max(active, draining) + limits.quiet_s, "shutdown"
+        elif self._account is None:
             due, why = self._began + limits.login_s, "login time"
         else:
-            active = now if self._task else self._active
             due, why = min(
                 (active + limits.idle_s, "idle"), (self._began + limits.session_s, "session time")
             )

@@ -47,6 +47,7 @@ class Pop3Limits:
     session_s: float = 12 * 3600  # bodies outlive a session by far more
     write_stall_s: float = 60
     close_s: float = 10  # for the last octets and the client's own close
+    quiet_s: float = 1  # at the end of the server, for a command that is on its way
 
 
 class Pop3Server:
@@ -71,6 +72,7 @@ class Pop3Server:
         self.open: set[Connection] = set()
         self.none_open = asyncio.Event()
         self.none_open.set()
+        self.draining_since: float | None = None  # by the loop's clock
         self._listeners: list[Listener] = []
 
     def start(
@@ -103,9 +105,13 @@ class Pop3Server:
     async def drain(self, seconds: float) -> None:
         """Returns when every session has ended; those that take longer than this are cut.
 
-        A removal that has begun is awaited.
+        One that has no command in hand ends as if it had been idle. A removal that has begun is
+        awaited.
         """
         self.stop()
+        self.draining_since = asyncio.get_running_loop().time()
+        for connection in tuple(self.open):
+            connection.wind_up()
         try:
             async with asyncio.timeout(seconds):
                 await self.none_open.wait()

@@ -330,6 +330,39 @@ async def test_draining_lets_a_session_end_and_takes_no_new_one(place: Place) ->
     assert await place.sizes() == []
 
 
+@pytest.mark.parametrize("signed_in", [False, True])
+async def test_draining_does_not_wait_for_who_says_nothing(
+    place: Place, events: Events, *, signed_in: bool
+) -> None:
+    # As RFC 1939 section 3 has it of an idle client: no response, and nothing is removed.
+    await place.fill(10)
+    async with running(place) as live:
+        client = await live.client()
+        if signed_in:
+            await client.sign_in()
+            assert (await client.say("DELE 1")).startswith(b"+OK")
+        draining = asyncio.create_task(live.server.drain(2 * WAIT_S))
+        assert await client.rest() == b""
+        await asyncio.wait_for(draining, WAIT_S)
+    assert [end["why"] for end in ends(events)] == ["shutdown"]
+    assert await place.sizes() == [10]
+
+
+async def test_draining_lets_an_answer_in_hand_be_read_to_its_end(
+    place: Place, events: Events
+) -> None:
+    size = 4_000_000
+    await place.fill(size)
+    async with running(place, Pop3Limits(quiet_s=0.001)) as live:
+        client = await live.signed_in()
+        client.send(b"RETR 1\r\n")
+        first = await client.line()
+        draining = asyncio.create_task(live.server.drain(WAIT_S))
+        assert first + await client.rest() == wire(size, None)
+        await draining
+    assert [end["why"] for end in ends(events)] == ["shutdown"]
+
+
 async def test_draining_cuts_who_stays(place: Place, events: Events) -> None:
     await place.fill(10)
     async with running(place) as live:
