@@ -41,7 +41,6 @@ from server import acme, admin, collect_acts, limit_acts, systemd, transfer
 from server.acting import Control, bound
 from server.collect_acts import collector_tools, spool
 from server.config import Config
-from server.config_forms import mask
 from server.counters import shared_rates
 from server.history import History
 from server.house import House
@@ -354,7 +353,7 @@ class Server:
                 for name, found in self.listening.items()
             },
             "mail_today": await self.store.messages.kept_since(midnight),
-            "store": mask(self.config.store.url),
+            "store": self._house.store_url,
             "free_octets": shutil.disk_usage(self.config.server.data_dir).free,
             "backup_age_s": await self.store.nightly.age_s(),
             **self._certificate_told(),

@@ -52,6 +52,11 @@ class House:
         return DomainDns(self.config, self.certificate.key_sha256)
 
     @property
+    def store_url(self) -> str:
+        """Without its password, from wherever it was configured."""
+        return mask(self.store.url)
+
+    @property
     def metrics(self) -> Counts:
         return self.counters.metrics
 
@@ -61,7 +66,7 @@ class House:
             started_at=self.started_at,
             listeners={name: list(map(str, found)) for name, found in self.listening.items()},
             certificates=[(self.certificate.fingerprint, self.certificate.days_left)],
-            store_url=mask(self.config.store.url),
+            store_url=self.store_url,
             free_octets=self._free_octets(),
             backup_age_s=await self.store.nightly.age_s(),
         )

@@ -56,6 +56,7 @@ class Store:
         clock: Callable[[], datetime],
         elapsed: Callable[[], float] = since_boot,
     ) -> None:
+        self.url = settings.url  # with its password
         self._database = database = Database(settings.url)
         path = database.backend.path
         self._space = Space(path, settings.floor_octets) if path else None

@@ -69,6 +69,16 @@ def test_the_certificate_is_shown_and_made_anew(folder: Path) -> None:
     assert restante("cert", "new", folder=folder).returncode == 4
 
 
+def test_the_store_that_is_told_is_the_one_in_use(folder: Path) -> None:
+    (folder / "url").write_text(f"sqlite:///{folder}/else.db\n")
+    with (folder / "config.toml").open("a") as config:
+        config.write(f'[store]\nurl_file = "{folder}/url"\n')
+    with running("serve", folder=folder) as server:
+        server.listening()
+        told = json.loads(succeed("status", "--json", folder=folder))
+        assert told["store"] == f"sqlite:///{folder}/else.db"
+
+
 def test_a_key_is_explained(folder: Path) -> None:
     told = succeed("config", "explain", "limits.api", folder=folder)
     assert told.startswith("limits.api = 3     (from: file)\ndefault   200\n")
