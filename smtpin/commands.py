@@ -15,6 +15,7 @@ VERBS = frozenset(
 )
 # RFC 2920 section 3.1: these end a group of pipelined commands; RFC 3207 section 4.
 ENDS_A_GROUP = frozenset(("EHLO", "DATA", "STARTTLS"))
+WITHIN_A_GROUP = frozenset(("MAIL", "RCPT", "RSET"))
 OTHER_PROTOCOLS = frozenset(
     ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "PRI")
 )

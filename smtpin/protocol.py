@@ -21,7 +21,7 @@ from mail.address import Path
 from mail.errors import BadAddress
 from net.accept import Visit
 from smtpin import commands, replies
-from smtpin.commands import ENDS_A_GROUP
+from smtpin.commands import ENDS_A_GROUP, WITHIN_A_GROUP
 from smtpin.handler import Envelope, Handler, Session, Tls
 from smtpin.limits import Shared
 from smtpin.replies import Reply
@@ -69,6 +69,7 @@ class InboundSMTP(smtp.SMTP):
         self._tally = Tally(handler.limits, self.loop.time())
         self._verb = ""
         self._idle = False
+        self._group = bytearray()  # replies that wait for the next one
         self._wait_until = 0.0
         self._stopping = False
         self.why = ""
@@ -122,8 +123,7 @@ class InboundSMTP(smtp.SMTP):
     def _leave(self, reply: Reply, why: str) -> None:
         """A last word from outside the session's own task; then closes."""
         self.why = why
-        if not self._writer.is_closing():
-            self._writer.write(bytes(reply))
+        self._write(reply)
         self._hang_up()
 
     def _hang_up(self) -> None:
@@ -241,11 +241,19 @@ class InboundSMTP(smtp.SMTP):
             await asyncio.sleep(self._limits.pause_s)
         if reply.code == 421:
             self.why = self.why or "refused"
+        if self._verb in WITHIN_A_GROUP and b"\n" in self._unread and not self.why:
+            self._group += bytes(reply)  # RFC 2920 section 3.2: with what the next line is told
+            return
         if self._writer.is_closing():
             self.why = self.why or "lost"
             return
-        self._writer.write(bytes(reply))
+        self._write(reply)
         await self._writer.drain()
+
+    def _write(self, reply: Reply) -> None:
+        if not self._writer.is_closing():
+            self._writer.write(bytes(self._group) + bytes(reply))
+        self._group.clear()
 
     async def handle_exception(self, error: Exception) -> Reply:  # type: ignore[override]
         """A fault of ours: logged in full, told in a constant, always temporary.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
@@ -33,6 +34,8 @@ from store.writer import Writer
 CACHED_MESSAGES = 2_000_000  # of all snapshots kept, about 28 octets each
 ROWS = 500  # read at a time: more of them leave the caches of the processor
 CHANGES = 5000  # so many, and the whole inbox is read instead
+ROOM_S = 1.0  # for so long a maildrop that had room is not asked again: its deliveries are counted
+ROOMS = 100_000  # of which that is remembered
 
 
 class Maildrops:
@@ -51,6 +54,7 @@ class Maildrops:
         self._kept: OrderedDict[int, Maildrop] = OrderedDict()
         self._kept_messages = 0
         self._lock = threading.Lock()  # snapshots are read in several threads
+        self._room_until: dict[int, float] = {}
 
     def removal(self, maildrop_id: int, uids: Sequence[UniqueId]) -> Move:
         """Messages go from the inbox to where deleted ones go.
@@ -68,13 +72,21 @@ class Maildrops:
         )
 
     async def full_since(self, maildrop_id: int) -> timedelta | None:
-        """For how long the maildrop has been at its quota; None while there is room."""
+        """For how long the maildrop has been at its quota; None while there is room.
+
+        Or was, a moment ago: what is on its way then finds out when it is kept.
+        """
+        if self._room_until.get(maildrop_id, 0) > time.monotonic():
+            return None
         drop = await self._database.read(partial(_counters, maildrop_id))
         quota = self._settings.quota_octets if drop.quota_octets is None else drop.quota_octets
         over = bool(quota) and drop.octets >= quota
         if drop.quota_messages is not None:
             over = over or drop.messages >= drop.quota_messages
         if not over:
+            if len(self._room_until) >= ROOMS:
+                self._room_until.clear()
+            self._room_until[maildrop_id] = time.monotonic() + ROOM_S
             return None
         since = drop.full_since
         now = microseconds(self._clock())
