@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 from mail.address import Address, parse_host
 from mail.errors import BadAddress
@@ -50,6 +51,7 @@ class Hop:
     smtputf8: bool = False
 
 
+@lru_cache(1000)
 def _literal(ip: str) -> str:
     """RFC 5321 section 4.1.3. An IPv4 client at an IPv6 socket is an IPv4 client."""
     address = ipaddress.ip_address(ip)
@@ -58,10 +60,11 @@ def _literal(ip: str) -> str:
     return f"[{address.ipv4_mapped}]" if address.ipv4_mapped else f"[IPv6:{address}]"
 
 
-def _from_domain(hop: Hop) -> str:
+@lru_cache(1000)
+def _from_domain(helo: str) -> str:
     """HELO's argument if it could be a host's name; what a stranger typed is never copied."""
     try:
-        return parse_host(hop.helo)
+        return parse_host(helo)
     except BadAddress:
         return "unknown"
 
@@ -112,7 +115,7 @@ def _received(hop: Hop, recipient: Address | None) -> str:
     # RFC 6531 section 4.3.
     protocol = hop.protocol.replace("ESMTP", "UTF8SMTP") if hop.smtputf8 else hop.protocol
     stamp = [
-        _folded(f"Received: from {_from_domain(hop)}", f"({_literal(hop.peer_ip)})"),
+        _folded(f"Received: from {_from_domain(hop.helo)}", f"({_literal(hop.peer_ip)})"),
         _folded(f"\tby {hop.by}", f"with {protocol}", f"id {hop.uid}"),
     ]
     if recipient and (hop.smtputf8 or recipient.local.isascii()):

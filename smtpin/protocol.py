@@ -11,6 +11,7 @@ import asyncio
 import secrets
 import ssl
 import time
+from functools import lru_cache
 
 import structlog
 from aiosmtpd import smtp
@@ -28,10 +29,34 @@ from smtpin.replies import Reply
 from smtpin.tally import Tally
 
 BLOCK_OCTETS = 64 * 1024
+GROUP_OCTETS = 4096  # of replies that wait for others
 CROWDED = 0.8  # of the places taken: those who only wait get less time
 SHORTEST_S = 0.001  # aiosmtpd takes 0 for its own default
 
 log = structlog.get_logger()
+
+
+@lru_cache(maxsize=4)
+def _settings(handler: Handler, tls: ssl.SSLContext | None) -> dict[str, object]:
+    """What aiosmtpd's constructor sets, but for what belongs to one connection.
+
+    It looks through all names of the handler and of itself, which costs as much as a message.
+    """
+    loop = asyncio.get_running_loop()
+    made = smtp.SMTP(
+        handler,
+        data_size_limit=handler.limits.message_octets,
+        enable_SMTPUTF8=True,
+        hostname=handler.hostname,
+        tls_context=tls,
+        timeout=handler.limits.command_s,
+        loop=loop,
+    )
+    stream = vars(asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=loop), loop=loop))
+    own = {*stream, "loop", "_strong_reader", "_smtp_methods"}
+    return {name: value for name, value in vars(made).items() if name not in own} | {
+        "_auth_methods": {}  # nobody signs in
+    }
 
 
 class InboundSMTP(smtp.SMTP):
@@ -50,14 +75,13 @@ class InboundSMTP(smtp.SMTP):
         shared: Shared,
         sessions: set[InboundSMTP],
     ) -> None:
-        super().__init__(
-            handler,
-            data_size_limit=handler.limits.message_octets,
-            enable_SMTPUTF8=True,
-            hostname=handler.hostname,
-            tls_context=tls,
-            timeout=handler.limits.command_s,
-            loop=asyncio.get_running_loop(),
+        vars(self).update(_settings(handler, tls))
+        self.loop = asyncio.get_running_loop()
+        asyncio.StreamReaderProtocol.__init__(
+            self,
+            asyncio.StreamReader(limit=self.line_length_limit, loop=self.loop),
+            client_connected_cb=self._cb_client_connected,
+            loop=self.loop,
         )
         self._handler = handler
         self._limits = handler.limits
@@ -221,7 +245,7 @@ class InboundSMTP(smtp.SMTP):
         else:
             self._verb = command.verb
             self.session.in_ascii = (command.argument or "").isascii()
-            await self._smtp_methods[command.verb](command.argument)
+            await getattr(self, f"smtp_{command.verb}")(command.argument)
 
     async def _part(self, reply: Reply, why: str) -> None:
         """The session's last reply."""
@@ -241,14 +265,20 @@ class InboundSMTP(smtp.SMTP):
             await asyncio.sleep(self._limits.pause_s)
         if reply.code == 421:
             self.why = self.why or "refused"
-        if self._verb in WITHIN_A_GROUP and b"\n" in self._unread and not self.why:
-            self._group += bytes(reply)  # RFC 2920 section 3.2: with what the next line is told
+        if self._in_group and not self.why:
+            self._group += bytes(reply)
             return
         if self._writer.is_closing():
             self.why = self.why or "lost"
             return
         self._write(reply)
         await self._writer.drain()
+
+    @property
+    def _in_group(self) -> bool:
+        """RFC 2920 section 3.2: the reply may go out with the one to the next line, which is here."""
+        here = self._verb in WITHIN_A_GROUP and b"\n" in self._unread
+        return here and len(self._group) < GROUP_OCTETS
 
     def _write(self, reply: Reply) -> None:
         if not self._writer.is_closing():

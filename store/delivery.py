@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, text
 
 from mail.address import Address
 from mail.errors import Failure, OverQuota
@@ -22,7 +22,7 @@ from mail.ident import UniqueId
 from mail.lines import Measures, measure
 from store import schema
 from store.bodies import Packed
-from store.prepared import Prepared
+from store.prepared import Prepared, PreparedUpdate
 from store.records import UNCHECKED, Authentication, Folder, microseconds
 
 UNREAD, STARRED = 1, 2  # message.flags
@@ -172,27 +172,18 @@ class Counters:
 
     def values(self) -> dict[str, object]:
         return {
-            "drop": self.id,
-            "new_modseq": self.modseq,
-            "new_messages": self.messages,
-            "new_octets": self.octets,
-            "new_full": self.full_since,
+            "id": self.id,
+            "modseq": self.modseq,
+            "messages": self.messages,
+            "octets": self.octets,
+            "full_since": self.full_since,
         }
 
 
 ADD_BODY = Prepared(insert(schema.body))
 ADD_CHUNK = Prepared(insert(schema.body_chunk))
 ADD_MESSAGE = Prepared(insert(schema.message))
-COUNT = Prepared(
-    update(schema.maildrop)
-    .where(schema.maildrop.c.id == bindparam("drop"))
-    .values(
-        modseq=bindparam("new_modseq"),
-        messages=bindparam("new_messages"),
-        octets=bindparam("new_octets"),
-        full_since=bindparam("new_full"),
-    )
-)
+COUNT = PreparedUpdate(schema.maildrop, "id", "modseq", "messages", "octets", "full_since")
 
 
 def body_row(delivery: Delivery) -> dict[str, object]:

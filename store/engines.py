@@ -98,7 +98,11 @@ class Backend:
 
 _ISOLATION = {True: "READ COMMITTED", False: "REPEATABLE READ"}
 _CONNECT_ARGS: dict[str, dict[str, Any]] = {
-    "sqlite": {"isolation_level": None, "check_same_thread": False},
+    "sqlite": {
+        "isolation_level": None,
+        "check_same_thread": False,
+        "cached_statements": 512,  # a batch has one of its own for each number of rows
+    },
     "postgresql": {"connect_timeout": CONNECT_S, "application_name": "restante"},
     "mariadb": {"connect_timeout": CONNECT_S, "read_timeout": 60, "write_timeout": 60},
 }

@@ -6,13 +6,17 @@ than the database does. Errors are still its errors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
+from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, CursorResult, Dialect, Executable
+from sqlalchemy import Connection, CursorResult, Dialect, Executable, Table, bindparam, update
 
+ROWS = 64  # in one statement
+
+T = TypeVar("T")
 Values = Mapping[str, object]
 
 
@@ -32,7 +36,13 @@ class Prepared:
 
     def run_many(self, connection: Connection, values: Sequence[Values]) -> None:
         text, row = self._of(connection.dialect)
-        connection.exec_driver_sql(text, [row(each) for each in values])
+        rows = [row(each) for each in values]
+        if connection.dialect.name == "sqlite" and text.endswith("?)"):
+            for some in _slices(rows):
+                flat = tuple(chain.from_iterable(some))
+                connection.exec_driver_sql(_rows(text, len(some)), flat)
+        else:
+            connection.exec_driver_sql(text, rows)
 
     def _of(self, dialect: Dialect) -> tuple[str, Callable[[Values], Any]]:
         found = self._compiled.get(dialect.name)
@@ -45,6 +55,53 @@ class Prepared:
             row = partial(_with, constants, pick) if constants else pick
             found = self._compiled[dialect.name] = compiled.string, row
         return found
+
+
+class PreparedUpdate:
+    """Some columns of rows that are named by their key, each row with values of its own."""
+
+    def __init__(self, table: Table, key: str, *columns: str) -> None:
+        self._names = (key, *columns)
+        self._table = table.name
+        changes: dict[str, Any] = {name: bindparam(f"new_{name}") for name in columns}
+        self._each = Prepared(
+            update(table).where(table.c[key] == bindparam(f"new_{key}")).values(changes)
+        )
+
+    def run_many(self, connection: Connection, values: Sequence[Values]) -> None:
+        """`values` by the names of the columns."""
+        if connection.dialect.name == "sqlite":
+            for some in _slices(values):
+                flat = tuple(each[name] for each in some for name in self._names)
+                connection.exec_driver_sql(_update(self._table, self._names, len(some)), flat)
+        else:
+            named = [{f"new_{name}": each[name] for name in self._names} for each in values]
+            self._each.run_many(connection, named)
+
+
+# SQLite's driver gives the interpreter away for every row that it writes, and has to wait until it
+# gets it back: so there is one statement for several rows.
+
+
+def _slices(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (rows[start : start + ROWS] for start in range(0, len(rows), ROWS))
+
+
+@cache
+def _rows(text: str, count: int) -> str:
+    """The same INSERT for so many rows."""
+    head, values, row = text.rpartition(" VALUES ")
+    return head + values + ", ".join([row] * count)
+
+
+@cache
+def _update(table: str, names: tuple[str, ...], count: int) -> str:
+    rows = ", ".join([f"({', '.join('?' * len(names))})"] * count)
+    changes = ", ".join(f"{name} = new.{name}" for name in names[1:])
+    return (
+        f"WITH new ({', '.join(names)}) AS (VALUES {rows}) UPDATE {table} SET {changes}"  # noqa: S608 - names
+        f" FROM new WHERE {table}.{names[0]} = new.{names[0]}"
+    )
 
 
 def _with(constants: Values, pick: Callable[[Values], Any], values: Values) -> Any:

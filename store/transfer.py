@@ -334,7 +334,7 @@ def _keep(
         ]
         connection.execute(insert(schema.body_chunk), chunks)
         connection.execute(insert(schema.message), rows)
-        COUNT.run(connection, drop.values())
+        COUNT.run_many(connection, [drop.values()])
     return len(new), len(incoming) - len(new) if not full else 0, full
 
 

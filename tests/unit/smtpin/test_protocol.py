@@ -314,6 +314,22 @@ async def test_a_group_of_commands_gets_its_replies_in_order() -> None:
     assert second.content == b""
 
 
+async def test_a_group_of_commands_is_answered_in_one_piece() -> None:
+    """RFC 2920 section 3.2."""
+    async with listening() as listener:
+        client = await listener.connect()
+        await client.send(b"MAIL FROM:<>\r\nRCPT TO:<ann@example.org>\r\nDATA\r\n")
+        assert (await client.reader.read(10_000)).count(b"\r\n") == 3
+
+
+async def test_no_reply_waits_for_a_line_that_is_not_whole() -> None:
+    async with listening() as listener:
+        client = await listener.connect()
+        await client.send(b"MAIL FROM:<>\r\nRCPT TO:<ann@exam")
+        assert (await client.hear()).startswith("250 2.1.0 ")
+        assert (await client.say("ple.org>")).startswith("250 2.1.5 ")
+
+
 async def test_a_message_may_come_octet_by_octet() -> None:
     async with listening() as listener:
         client = await listener.connect("HELO client.example.net")
