@@ -23,6 +23,7 @@ from mail.errors import Failure, MessageDamaged, OutcomeUnknown
 from net.accept import Tls, Visit
 from net.metrics import POP3_REFUSED, POP3_SIGN_INS
 from pop3d import replies
+from pop3d.ahead import Ahead
 from pop3d.commands import TABLE
 from pop3d.engine import (
     Action,
@@ -68,6 +69,7 @@ class Connection(asyncio.Protocol):
         self._watch: asyncio.TimerHandle | None = None
         self._out = Outbox()
         self._window: Window | None = None
+        self._ahead: Ahead | None = None
         self._sent: set[UniqueId] = set()  # whole, and nothing was heard of the client since
         self._pipelines = False  # it has sent commands without waiting for answers
         self._lost = False
@@ -315,6 +317,7 @@ class Connection(asyncio.Protocol):
             return self._session.login_refused(failure)
         self._server.metrics.add(POP3_SIGN_INS)
         self._account, self._window = signed_in.account, window
+        self._ahead = Ahead(self._server.store.messages, window)
         self._visit.give_up(self._server.strangers)
         self._look_at_clock()
         return self._session.logged_in(window.entries, window.entries.octets)
@@ -327,9 +330,9 @@ class Connection(asyncio.Protocol):
         return self._session.sent()
 
     async def _send_message(self, action: SendMessage) -> list[Action]:
-        assert self._account
+        assert self._ahead
         try:
-            opened = await self._server.store.messages.open(self._account.maildrop_id, action.uid)
+            opened = await self._ahead.open(action.uid)
             await self._out.add_message(opened, action)
         except Failure as failure:
             tell = log.error if isinstance(failure, MessageDamaged) else log.warning

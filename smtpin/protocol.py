@@ -276,7 +276,7 @@ class InboundSMTP(smtp.SMTP):
 
     @property
     def _in_group(self) -> bool:
-        """RFC 2920 section 3.2: the reply may go out with the one to the next line, which is here."""
+        """RFC 2920 section 3.2: a reply may go out with that to the next line, which is here."""
         here = self._verb in WITHIN_A_GROUP and b"\n" in self._unread
         return here and len(self._group) < GROUP_OCTETS
 

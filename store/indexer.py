@@ -21,14 +21,14 @@ from sqlalchemy import Connection, and_, delete, func, insert, or_, select, upda
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from mail.digest import VERSION, Digest, Wish
-from mail.errors import Failure, MessageDamaged, NoSuchMessage
+from mail.errors import Failure, MessageDamaged
 from mail.ident import UniqueId
 from store import schema
 from store.content import Content
 from store.database import Database
 from store.delivery import lock_maildrops
 from store.engines import Backend
-from store.messages import OpenMessage, open_message
+from store.messages import OpenMessage, open_some
 from store.records import Folder
 from store.search import FOLLOWER, Document, damaged, forget_all, remember
 from store.writer import Writer
@@ -156,9 +156,12 @@ class Indexer:
 
     async def _look(self, changes: Sequence[Any]) -> list[Found]:
         """What is missing of these messages, one for each."""
-        opened = await self._database.read(partial(_open, self._database, changes))
+        uids = [UniqueId(change.uid) for change in changes]
+        reading = partial(open_some, self._database, changes[0].maildrop_id, uids)
+        opened = await self._database.read(reading)
         return [
-            await self._found(change, each) for change, each in zip(changes, opened, strict=True)
+            await self._found(change, opened.get(uid))
+            for change, uid in zip(changes, uids, strict=True)
         ]
 
     async def _found(self, change: Any, opened: OpenMessage | None) -> Found:
@@ -252,19 +255,6 @@ def _changes(
         .limit(CHANGES)
     ).all()
     return newest, changes
-
-
-def _open(
-    database: Database, messages: Sequence[Any], connection: Connection
-) -> list[OpenMessage | None]:
-    opened: list[OpenMessage | None] = []
-    for message in messages:
-        uid = UniqueId(message.uid)
-        try:
-            opened.append(open_message(database, message.maildrop_id, uid, connection))
-        except (MessageDamaged, NoSuchMessage):
-            opened.append(None)
-    return opened
 
 
 def _row(change: Any, read: Digest) -> dict[str, Any]:

@@ -6,9 +6,10 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, func, select
@@ -160,6 +161,12 @@ class Messages:
         """Raises NoSuchMessage, MessageDamaged, StorageBusy."""
         return await self._database.read(partial(open_message, self._database, maildrop_id, uid))
 
+    async def open_some(
+        self, maildrop_id: int, uids: Sequence[UniqueId]
+    ) -> dict[UniqueId, OpenMessage]:
+        """Those of a few that are there and not damaged, by one read. Raises StorageBusy."""
+        return await self._database.read(partial(open_some, self._database, maildrop_id, uids))
+
     async def read(self, maildrop_id: int, uid: UniqueId) -> Message:
         """The record without its body. Raises NoSuchMessage."""
         return await self._database.read(partial(_read, maildrop_id, uid))
@@ -264,12 +271,12 @@ def record(row: Sequence[Any]) -> Message:
 _BY_KEY = (_M.maildrop_id == bindparam("maildrop"), _M.uid == bindparam("uid"))
 READ = Prepared(select(*COLUMNS).where(*_BY_KEY))
 # The message, its body and the first octets of it in one.
-OPEN = Prepared(
+_WITH_BODY = (
     select(*COLUMNS, _B.octets, _B.sha256, _C.frame)
     .outerjoin(schema.body, and_(_B.home == _M.home, _B.uid == _M.uid))
     .outerjoin(schema.body_chunk, and_(_C.home == _M.home, _C.uid == _M.uid, _C.n == 0))
-    .where(*_BY_KEY)
 )
+OPEN = Prepared(_WITH_BODY.where(*_BY_KEY))
 CHUNK = Prepared(
     select(_C.frame).where(
         _C.home == bindparam("home"), _C.uid == bindparam("uid"), _C.n == bindparam("n")
@@ -290,11 +297,35 @@ def open_message(
     row = OPEN.run(connection, {"maildrop": maildrop_id, "uid": uid.octets}).one_or_none()
     if row is None:
         raise NoSuchMessage("no such message", uid=str(uid))
+    return _opened(database, row)
+
+
+def open_some(
+    database: Database, maildrop_id: int, uids: Sequence[UniqueId], connection: Connection
+) -> dict[UniqueId, OpenMessage]:
+    key: dict[str, object] = {f"uid{n}": uid.octets for n, uid in enumerate(uids)}
+    found = {}
+    for row in _open_so_many(len(uids)).run(connection, key | {"maildrop": maildrop_id}):
+        with suppress(MessageDamaged):
+            opened = _opened(database, row)
+            found[opened.message.uid] = opened
+    return found
+
+
+@cache
+def _open_so_many(count: int) -> Prepared:
+    uids = [bindparam(f"uid{n}", type_=_M.uid.type) for n in range(count)]
+    return Prepared(_WITH_BODY.where(_BY_KEY[0], _M.uid.in_(uids)))
+
+
+def _opened(database: Database, row: Sequence[Any]) -> OpenMessage:
+    """Raises MessageDamaged."""
     *columns, octets, sha256, frame = row
+    message = record(columns)
     if octets is None:
-        raise MessageDamaged("a stored message is damaged", uid=str(uid))
-    first = _unpacked(frame, uid, 0, octets) if octets else b""
-    return OpenMessage(record(columns), first, octets, sha256, database)
+        raise MessageDamaged("a stored message is damaged", uid=str(message.uid))
+    first = _unpacked(frame, message.uid, 0, octets) if octets else b""
+    return OpenMessage(message, first, octets, sha256, database)
 
 
 def _chunk(home: int, uid: UniqueId, n: int, left: int, connection: Connection) -> bytes:

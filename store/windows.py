@@ -46,11 +46,11 @@ class Window:
 
     def note(self, uid: UniqueId) -> None:
         """The client has got this message whole."""
-        uids = self.entries.uids
-        place = bisect_left(
-            range(len(self.entries)), uid.octets, key=lambda at: uids[16 * at : 16 * at + 16]
-        )
-        self.retrieved.add(self.entries.born[place])
+        self.retrieved.add(self.entries.born[self.place(uid)])
+
+    def place(self, uid: UniqueId) -> int:
+        """Of one that is listed, from 0 on."""
+        return bisect_left(range(len(self.entries)), uid.octets, key=self.entries.uid)
 
 
 class Windows:

@@ -2,8 +2,8 @@
 
 import tempfile
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ class Filled:
     ann: int
     eve: int
     url: str
+    latest: datetime = field(default_factory=now)
 
     def sql(self, statement: str, **values: object) -> list[Any]:
         """Runs a statement beside the store, on a connection of its own; its rows, if any."""
@@ -58,8 +59,12 @@ class Filled:
             return list(result) if result.returns_rows else []
 
     async def keep(self, content: bytes, *maildrops: int) -> UniqueId:
-        """Appends canonical content to the maildrops; ann's without any."""
-        uid = UniqueId.new(now())
+        """Appends canonical content to the maildrops; ann's without any.
+
+        Each has a millisecond of its own, so that the order of their ids is that of their arrival.
+        """
+        self.latest = max(now(), self.latest + timedelta(milliseconds=1))
+        uid = UniqueId.new(self.latest)
         recipient = Address.parse("ann@example.test")
         copies = [Copy(drop, recipient, PREFIX) for drop in maildrops or (self.ann,)]
         new = NewMessage(uid, None, content, facts.read(content), copies)

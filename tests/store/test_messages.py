@@ -56,6 +56,20 @@ async def test_a_block_that_was_given_is_not_kept(filled: Filled) -> None:
     assert whole == PREFIX + b"y" * 2 * CHUNK_OCTETS
 
 
+async def test_some_are_opened_by_one_read(filled: Filled) -> None:
+    """Without those that are not there, and those that are damaged."""
+    uids = [await filled.keep(HEADER + b"%d\r\n" % n) for n in range(3)]
+    filled.sql(
+        "UPDATE body_chunk SET frame = :frame WHERE uid = :uid", frame=b"", uid=uids[1].octets
+    )
+    wanted = [*uids, UniqueId.new(now())]
+    found = await filled.store.messages.open_some(filled.ann, wanted)
+    assert set(found) == {uids[0], uids[2]}
+    octets = [block async for block in found[uids[2]].blocks()]
+    assert b"".join(octets) == PREFIX + HEADER + b"2\r\n"
+    assert await filled.store.messages.open_some(filled.eve, wanted) == {}
+
+
 async def test_one_body_serves_all_recipients(filled: Filled) -> None:
     uid = await filled.keep(HEADER, filled.ann, filled.eve)
     for maildrop in (filled.ann, filled.eve):

@@ -130,6 +130,13 @@ class Client:
         self.send(command.encode() + b"\r\n")
         return await self.line()
 
+    async def message(self) -> bytes:
+        """The octets behind the first line of an answer, without dots that were added."""
+        found = b""
+        while (line := await self.line()) != b".\r\n":
+            found += line[1:] if line.startswith(b".") else line
+        return found
+
     async def answer(self, command: bytes) -> None:
         """Reads the whole answer to a command."""
         first = await self.line()

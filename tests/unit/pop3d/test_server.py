@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pop3d.server import Pop3Limits
-from tests.dialog import DIALOGS, GreetedTalk, parse, run, wire
+from tests.dialog import DIALOGS, GreetedTalk, content, parse, run, wire
 from tests.unit.pop3d.listener import SIGN_IN, WAIT_S, Place, running, trusting
 
 Events = list[MutableMapping[str, Any]]
@@ -218,6 +218,36 @@ async def test_a_damaged_large_message_is_broken_off_without_its_dot(
     [end] = ends(events)
     assert end["why"] == "message broken off"
     assert end["retr"] == "0/0"
+
+
+async def test_messages_in_any_order_and_again_are_what_they_are(place: Place) -> None:
+    """Who goes on in order gets some of them from memory."""
+    sizes = [41 + n for n in range(12)] + [40_000, 60, 61, 300_000, 62]
+    await place.fill(*sizes)
+    order = [*range(1, 18), 17, 3, 4, 5, 9, 8, 10, 11, 12, 13, 14, 15, 16, 17, 1, 2]
+    async with running(place) as live:
+        client = await live.signed_in()
+        for number in order:
+            assert (await client.say(f"RETR {number}")).startswith(b"+OK ")
+            assert await client.message() == content(sizes[number - 1])
+
+
+async def test_one_damaged_message_among_others_is_refused_alone(place: Place) -> None:
+    await place.fill(*range(41, 51))
+    with sqlite3.connect(place.file) as database:
+        database.execute(
+            "UPDATE body_chunk SET frame = x'00' WHERE uid ="
+            " (SELECT uid FROM message WHERE size = 46)"
+        )
+    database.close()
+    async with running(place) as live:
+        client = await live.signed_in()
+        for size in range(41, 51):
+            reply = await client.say(f"RETR {size - 40}")
+            if size == 46:
+                assert reply.startswith(b"-ERR [SYS/TEMP] ")
+            else:
+                assert await client.message() == content(size)
 
 
 async def test_a_message_that_is_gone_is_refused(place: Place) -> None:
