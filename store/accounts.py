@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
@@ -219,13 +219,42 @@ _OPEN = Prepared(
 def _for_sign_in(
     user: str, keyed: str | None, now: int, connection: Connection
 ) -> tuple[Account, Credential] | None:
+    values: dict[str, object] = {"keyed": keyed, "now": now} if keyed else {}
+    if "@" in user:
+        try:
+            address = Address.parse(user).folded
+        except BadAddress:
+            return None
+        domain = home_domain(address.domain, connection)
+        if domain is None:
+            return None
+        values |= {"domain": domain.id, "local": address.local}
+    else:
+        values["login"] = user.lower()
+    look_up = _sign_in(by_address="@" in user, keyed=bool(keyed))
+    row = look_up.run(connection, values).one_or_none()
+    if row is None:
+        return None
+    return account_record(row), Credential(
+        row.credential_id,
+        row.secret,
+        row.version,
+        CredentialKind(row.kind),
+        None if row.used_at is None else moment(row.used_at),
+        tuple((row.ip_allow or "").split()),
+    )
+
+
+@cache
+def _sign_in(*, by_address: bool, keyed: bool) -> Prepared:
+    """Read by every login."""
     credential = schema.credential.c
-    fits = credential.kind == CredentialKind.PASSWORD
+    fits = credential.kind == int(CredentialKind.PASSWORD)
     if keyed:
         fits |= and_(
-            credential.kind == CredentialKind.APP_PASSWORD,
-            credential.secret == keyed,
-            or_(credential.expires_at.is_(None), credential.expires_at > now),
+            credential.kind == int(CredentialKind.APP_PASSWORD),
+            credential.secret == bindparam("keyed"),
+            or_(credential.expires_at.is_(None), credential.expires_at > bindparam("now")),
         )
     query = (
         ACCOUNT.add_columns(
@@ -237,37 +266,18 @@ def _for_sign_in(
             credential.ip_allow,
         )
         .join(schema.credential, credential.account_id == schema.account.c.id)
-        .where(fits, schema.account.c.state != AccountState.CLOSED)
+        .where(fits, schema.account.c.state != int(AccountState.CLOSED))
         .order_by(credential.kind.desc())  # the app password first
         .limit(1)
     )
-    if "@" in user:
-        try:
-            address = Address.parse(user).folded
-        except BadAddress:
-            return None
-        domain = home_domain(address.domain, connection)
-        if domain is None:
-            return None
-        # That of a group is nobody's own, and has no maildrop in its row.
-        query = query.join(
-            schema.address, schema.address.c.maildrop_id == schema.maildrop.c.id
-        ).where(
-            schema.address.c.domain_id == domain.id,
-            schema.address.c.local_part == address.local,
+    if not by_address:
+        return Prepared(query.where(schema.account.c.login == bindparam("login")))
+    # That of a group is nobody's own, and has no maildrop in its row.
+    address = schema.address.c
+    return Prepared(
+        query.join(schema.address, address.maildrop_id == schema.maildrop.c.id).where(
+            address.domain_id == bindparam("domain"), address.local_part == bindparam("local")
         )
-    else:
-        query = query.where(schema.account.c.login == user.lower())
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        return None
-    return account_record(row), Credential(
-        row.credential_id,
-        row.secret,
-        row.version,
-        CredentialKind(row.kind),
-        None if row.used_at is None else moment(row.used_at),
-        tuple((row.ip_allow or "").split()),
     )
 
 
