@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -47,10 +48,7 @@ class Peer:
     @property
     def address(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
         """The address; an IPv4 one that came in by an IPv6 socket is IPv4 again."""
-        address = ipaddress.ip_address(self.ip)
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            return address.ipv4_mapped
-        return address
+        return _address(self.ip)
 
     @property
     def key(self) -> str:
@@ -71,6 +69,15 @@ class Peer:
     def within(self, networks: Sequence[Network]) -> bool:
         address = self.address
         return any(address in network for network in networks)
+
+
+@lru_cache(64)
+def _address(ip: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """It is asked for some times a connection."""
+    address = ipaddress.ip_address(ip)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        return address.ipv4_mapped
+    return address
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import select
 import signal
 import subprocess
@@ -132,8 +133,7 @@ class _Reader:
             while left:
                 if not select.select([], [pipe], [], max(deadline - time.monotonic(), 0))[1]:
                     raise self._overrun("time")
-                # A pipe that can be written to takes so much at once.
-                left = left[pipe.write(left[: select.PIPE_BUF]) :]
+                left = left[pipe.write(left) or 0 :]
         except BrokenPipeError:
             raise self._overrun() from None
 
@@ -169,6 +169,8 @@ class _Reader:
             cwd="/",
             env={},
         )
+        assert self._process.stdin
+        os.set_blocking(self._process.stdin.fileno(), False)  # it takes what it has room for
         pipe = self._process.stdout
         assert pipe
         # On a busy machine this may take its time, for which no message is to blame.
