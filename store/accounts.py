@@ -14,8 +14,9 @@ from mail.errors import BadAddress, NameTaken, NotFound
 from mail.ident import new_row_id
 from store import profiles, registration, schema
 from store.addresses import domain_for_new, insert_address, release
+from store.credentials import use_is_due_at
 from store.database import Database
-from store.directory import Directory, home_domain
+from store.directory import Directory, Entrance, home_domain
 from store.factors import HAS_TOTP
 from store.lists import Guard, unguarded
 from store.prepared import Prepared
@@ -48,7 +49,6 @@ class Accounts:
         clock: Callable[[], datetime],
     ) -> None:
         self._database = database
-        self._writer = writer
         self._directory = directory
         self._kept_for = timedelta(days=settings.trash_days)
         self._clock = clock
@@ -110,17 +110,19 @@ class Accounts:
         the proof itself; else its password's hash.
         """
         now = microseconds(self._clock())
-        return await self._database.read(partial(_for_sign_in, user, keyed, now))
+        query = partial(_for_sign_in, user, keyed, now)
+        found = await self._directory.entrance((user, keyed), query, now)
+        return (found.account, found.credential) if found else None
 
     async def set_password(self, key: str | int, secret: str) -> None:
         """Replaces the hash; sessions that the old one began end. Raises NotFound."""
-        await self._writer.run(partial(_set_password, key, secret))
+        await self._directory.change(partial(_set_password, key, secret))
 
     async def change(
         self, account: Account, settings: OwnSettings, *, guard: Guard[Account] = unguarded
     ) -> Account:
         """What is not given stays as it is. Raises NotFound, and what `guard` raises."""
-        return await self._writer.run(partial(_change, account.id, settings, guard))
+        return await self._directory.change(partial(_change, account.id, settings, guard))
 
     async def close(
         self, key: str | int, *, purge: bool = False, guard: Guard[Profile] = unguarded
@@ -216,9 +218,7 @@ _OPEN = Prepared(
 )
 
 
-def _for_sign_in(
-    user: str, keyed: str | None, now: int, connection: Connection
-) -> tuple[Account, Credential] | None:
+def _for_sign_in(user: str, keyed: str | None, now: int, connection: Connection) -> Entrance | None:
     values: dict[str, object] = {"keyed": keyed, "now": now} if keyed else {}
     if "@" in user:
         try:
@@ -235,7 +235,7 @@ def _for_sign_in(
     row = look_up.run(connection, values).one_or_none()
     if row is None:
         return None
-    return account_record(row), Credential(
+    credential = Credential(
         row.credential_id,
         row.secret,
         row.version,
@@ -243,6 +243,9 @@ def _for_sign_in(
         None if row.used_at is None else moment(row.used_at),
         tuple((row.ip_allow or "").split()),
     )
+    due = use_is_due_at(row.used_at)  # its use is written down then, which forgets nothing
+    ends = due if row.expires_at is None else min(due, row.expires_at)
+    return Entrance(account_record(row), credential, ends)
 
 
 @cache
@@ -264,6 +267,7 @@ def _sign_in(*, by_address: bool, keyed: bool) -> Prepared:
             credential.version,
             credential.used_at,
             credential.ip_allow,
+            credential.expires_at,
         )
         .join(schema.credential, credential.account_id == schema.account.c.id)
         .where(fits, schema.account.c.state != int(AccountState.CLOSED))

@@ -14,6 +14,7 @@ from mail.ident import new_row_id
 from store import schema
 from store.database import Database
 from store.delivery import lock_maildrops
+from store.directory import Directory
 from store.records import (
     Account,
     ApiToken,
@@ -30,10 +31,16 @@ USE_NOTED = timedelta(hours=1)  # a use within this time of the last one is not 
 
 class Credentials:
     def __init__(
-        self, database: Database, writer: Writer, *, clock: Callable[[], datetime]
+        self,
+        database: Database,
+        writer: Writer,
+        directory: Directory,
+        *,
+        clock: Callable[[], datetime],
     ) -> None:
         self._database = database
         self._writer = writer
+        self._directory = directory
         self._clock = clock
 
     async def add_app_password(
@@ -49,7 +56,7 @@ class Credentials:
         now = self._clock()
         ends = now + life if life else None
         made = AppPassword(new_row_id(), name, now, ends, None, None, tuple(ip_allow))
-        await self._writer.run(partial(_add, account, made, keyed))
+        await self._directory.change(partial(_add, account, made, keyed))
         return made
 
     async def app_passwords(self, account: Account) -> list[AppPassword]:
@@ -58,7 +65,7 @@ class Credentials:
 
     async def remove_app_password(self, account: Account, credential_id: int) -> None:
         """Ends it at once, and forgets what its device has retrieved. Raises NotFound."""
-        await self._writer.run(partial(_remove, account, credential_id), frees=True)
+        await self._directory.change(partial(_remove, account, credential_id), frees=True)
 
     def use_is_due(self, credential: Credential | ApiToken) -> bool:
         """Whether its last use was written so long ago that another one is worth it."""
@@ -76,6 +83,11 @@ class Credentials:
                 before=microseconds(now - USE_NOTED),
             )
         )
+
+
+def use_is_due_at(used_at: int | None) -> int:
+    """When the next use is worth writing down; both in microseconds."""
+    return 0 if used_at is None else used_at + USE_NOTED // timedelta(microseconds=1)
 
 
 def _add(account: Account, made: AppPassword, keyed: str, connection: Connection) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from mail.errors import Failure, StorageBusy, StorageFull
 from store import schema
+from store.changed import Changed
 from store.engines import Backend, StoreUnfit, Trouble, backend
 
 T = TypeVar("T")
@@ -48,8 +49,14 @@ class Database:
 
     copy: Path | None = None
 
+    @property
+    def alone(self) -> bool:
+        """Whether no other process writes: what this one knows of its own writes is all."""
+        return self.backend.path is not None
+
     def __init__(self, url: str, *, filling: bool = False) -> None:
         self.backend: Backend = backend(url)
+        self.changed = Changed()
         path = self.backend.path
         self._lock = take_lock(path) if path else None
         try:

@@ -22,6 +22,7 @@ from mail.ident import UniqueId
 from mail.lines import Measures, measure
 from store import schema
 from store.bodies import Packed
+from store.changed import TOUCHED
 from store.prepared import Prepared, PreparedUpdate
 from store.records import UNCHECKED, Authentication, Folder, microseconds
 
@@ -275,6 +276,7 @@ def message_row(delivery: Delivery, copy: Copy, modseq: int, *, repeats: bool) -
 def lock_maildrops(connection: Connection, ids: Collection[int]) -> dict[int, Any]:
     """Their counter rows by id, held until the end of the transaction; taken in ascending order."""
     ordered = sorted(ids)
+    connection.info.setdefault(TOUCHED, set()).update(ordered)
     rows: dict[int, Any] = {}
     for start in range(0, len(ordered), KEYS_AT_ONCE):
         values = {f"id{n}": key for n, key in enumerate(ordered[start : start + KEYS_AT_ONCE])}

@@ -1,9 +1,12 @@
-"""Where mail to an address goes: looked up once, then remembered until anything changes.
+"""Where mail to an address goes, and who signs in: looked up once, then remembered until anything
+changes.
 
 `store_fact` has a row `directory` that gets another value with each change of a domain, an address
 or an account, in the same transaction. Every process reads it every POLL_S. Nothing remembered is
 given out unless that row was read within FRESH_S, so a change is in force everywhere by then, and
 while the database is gone nobody is answered from memory.
+
+Who signs in has to be right at once, so that is remembered only where no other process writes.
 """
 
 from __future__ import annotations
@@ -11,22 +14,24 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, exists, insert, select, update
+from sqlalchemy import Connection, bindparam, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from mail.address import Address
 from mail.errors import Failure
 from store import schema
 from store.database import Database
-from store.records import AccountState, AddressState, Role
+from store.prepared import Prepared
+from store.records import Account, AccountState, AddressState, Credential, Role
 from store.writer import Writer
 
+K = TypeVar("K")
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 
@@ -34,6 +39,7 @@ FACT = "directory"
 POLL_S = 0.5
 FRESH_S = 1.0
 NAMES = 50_000  # remembered, unknown ones too, in 13 to 25 MiB; the longest unasked is forgotten
+ENTRANCES = 10_000
 
 POSTMASTER = "postmaster"
 # RFC 5321 section 4.5.1, RFC 2142 section 4; and those that our DNS records send reports to.
@@ -56,6 +62,14 @@ class Reach:
     tls: bool = False
 
 
+class Entrance(NamedTuple):
+    """An account, what to check, and until which moment, in microseconds, both are remembered."""
+
+    account: Account
+    credential: Credential
+    until: int
+
+
 ELSEWHERE = Reach(ours=False)
 NOBODY = Reach(ours=True)
 
@@ -68,6 +82,7 @@ class Directory:
         self._writer = writer
         self._elapsed = elapsed
         self._names: OrderedDict[Address, Reach] = OrderedDict()
+        self._entrances: OrderedDict[Hashable, Entrance] = OrderedDict()
         self._value: str | None = None  # of the row, when what is remembered was read
         self._read_at = -FRESH_S
         self._life = 0  # how often all was forgotten
@@ -85,47 +100,78 @@ class Directory:
     async def find(self, address: Address) -> Reach:
         """Where mail to a folded address goes. Raises StorageBusy."""
         known = self._names.get(address)
-        if known and self._elapsed() - self._read_at < FRESH_S:
+        if known and self._fresh:
             self._names.move_to_end(address)
             return known
-        return await self._read(partial(_find, address), address)
+        return await self._look_up(address, partial(_find, address))
 
-    async def change(self, work: Work[T]) -> T:
-        """Runs a change of domains, addresses or accounts in a transaction of the writer's."""
+    async def entrance(
+        self, key: Hashable, query: Work[Entrance | None], now: int
+    ) -> Entrance | None:
+        """What `query` finds, or found under this key. Raises StorageBusy."""
+        if not self._database.alone:
+            return await self._database.read(query)
+        known = self._entrances.get(key)
+        if known and self._fresh and now < known.until:
+            self._entrances.move_to_end(key)
+            return known
+        found, current = await self._read(query)
+        if current and found:
+            _remember(self._entrances, key, found, most=ENTRANCES)
+        return found
+
+    async def change(self, work: Work[T], *, frees: bool = False) -> T:
+        """Runs a change of domains, addresses, accounts or what signs them in, in a transaction of
+        the writer's.
+        """
         try:
             try:
-                return await self._writer.run(partial(_change, work))
+                return await self._writer.run(partial(_change, work), frees=frees)
             except IntegrityError:  # another process made the row at this moment
-                return await self._writer.run(partial(_change, work))
+                return await self._writer.run(partial(_change, work), frees=frees)
         finally:
             self._forget()  # also when it is not known whether it took place
 
     async def _watch(self) -> None:
         while True:
             with suppress(Failure):  # told by whoever looks something up
-                await self._read(lambda _connection: NOBODY, None)
+                await self._read(lambda _connection: None)
             await asyncio.sleep(POLL_S)
 
-    async def _read(self, query: Work[Reach], address: Address | None) -> Reach:
+    @property
+    def _fresh(self) -> bool:
+        return self._elapsed() - self._read_at < FRESH_S
+
+    async def _look_up(self, address: Address, query: Work[Reach]) -> Reach:
+        found, current = await self._read(query)
+        if current:
+            _remember(self._names, address, found, most=NAMES)
+        return found
+
+    async def _read(self, query: Work[T]) -> tuple[T, bool]:
+        """What is found, and whether it may be remembered."""
         began, life = self._elapsed(), self._life
-        value, reach = await self._database.read(partial(_with_value, query))
+        value, found = await self._database.read(partial(_with_value, query))
         if life != self._life:
-            return reach  # what was read may be older than what made us forget
+            return found, False  # it may be older than what made us forget
         if value != self._value:
             self._forget()
             self._value = value
         self._read_at = max(self._read_at, began)
-        if address is not None:
-            self._names[address] = reach
-            self._names.move_to_end(address)
-            if len(self._names) > NAMES:
-                self._names.popitem(last=False)
-        return reach
+        return found, True
 
     def _forget(self) -> None:
         self._names.clear()
+        self._entrances.clear()
         self._value = None
         self._life += 1
+
+
+def _remember(known: OrderedDict[K, T], key: K, found: T, *, most: int) -> None:
+    known[key] = found
+    known.move_to_end(key)
+    if len(known) > most:
+        known.popitem(last=False)
 
 
 def _change(work: Work[T], connection: Connection) -> T:
@@ -138,10 +184,14 @@ def _change(work: Work[T], connection: Connection) -> T:
     return result
 
 
-def _with_value(query: Work[Reach], connection: Connection) -> tuple[str, Reach]:
+_VALUE = Prepared(
+    select(schema.store_fact.c.value).where(schema.store_fact.c.name == bindparam("fact"))
+)
+
+
+def _with_value(query: Work[T], connection: Connection) -> tuple[str, T]:
     """The row first: what is read after it is as new at least."""
-    fact = schema.store_fact.c
-    value = connection.execute(select(fact.value).where(fact.name == FACT)).scalar_one_or_none()
+    value = _VALUE.run(connection, {"fact": FACT}).scalar_one_or_none()
     return value or "", query(connection)
 
 

@@ -13,8 +13,8 @@ from mail.errors import AlreadyOn
 from mail.ident import new_row_id
 from store import schema
 from store.database import Database
+from store.directory import Directory
 from store.records import Account, CredentialKind, Totp, microseconds
-from store.writer import Writer
 
 ON, WAITING = 0, 1  # credential.scheme of TOTP: in force, or not yet proved by a code
 
@@ -33,33 +33,33 @@ HAS_TOTP = (
 
 class Factors:
     def __init__(
-        self, database: Database, writer: Writer, *, clock: Callable[[], datetime]
+        self, database: Database, directory: Directory, *, clock: Callable[[], datetime]
     ) -> None:
         self._database = database
-        self._writer = writer
+        self._directory = directory
         self._clock = clock
 
     async def change_password(
         self, account: Account, secret: str, *, keep: int | None = None
     ) -> None:
         """Its owner's new hash. Sessions end, but for the one with the id `keep`."""
-        await self._writer.run(partial(_change_password, account, secret, keep))
+        await self._directory.change(partial(_change_password, account, secret, keep))
 
     async def replace_codes(self, account: Account, codes: Sequence[str]) -> None:
         """Keyed hashes of recovery codes; those before them are good for nothing now."""
-        await self._writer.run(partial(_replace_codes, account, codes, now=self._clock()))
+        await self._directory.change(partial(_replace_codes, account, codes, now=self._clock()))
 
     async def recover(self, account: Account, code: str, secret: str) -> int | None:
         """Spends a recovery code, of which this is the keyed hash, for a new password.
 
         All sessions end, and TOTP is off. Returns how many codes are left; None without that code.
         """
-        return await self._writer.run(partial(_recover, account, code, secret))
+        return await self._directory.change(partial(_recover, account, code, secret))
 
     async def start_totp(self, account: Account, sealed: str, totp_id: int) -> None:
         """A secret that waits for its first code, in place of one that waited. Raises AlreadyOn."""
         made = Totp(totp_id, sealed, 0)
-        await self._writer.run(partial(_start_totp, account, made, now=self._clock()))
+        await self._directory.change(partial(_start_totp, account, made, now=self._clock()))
 
     async def totp(self, account: Account, *, waiting: bool = False) -> Totp | None:
         """That in force, or the one that waits for its first code."""
@@ -67,10 +67,10 @@ class Factors:
 
     async def take_step(self, totp: Totp, step: int) -> bool:
         """Puts it in force, and marks the codes up to this step as used. False: they were."""
-        return await self._writer.run(partial(_take_step, totp, step))
+        return await self._directory.change(partial(_take_step, totp, step))
 
     async def end_totp(self, account: Account) -> None:
-        await self._writer.run(partial(_end_totp, account))
+        await self._directory.change(partial(_end_totp, account))
 
 
 _CREDENTIAL = schema.credential.c

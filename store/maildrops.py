@@ -132,6 +132,11 @@ class Maildrops:
         self._keep(found)
         return found
 
+    def kept(self, maildrop_id: int) -> Maildrop | None:
+        """The last snapshot, of whatever moment."""
+        with self._lock:
+            return self._kept.get(maildrop_id)
+
     def _keep(self, found: Maildrop) -> None:
         with self._lock:
             old = self._kept.pop(found.maildrop_id, None)

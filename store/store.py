@@ -65,7 +65,7 @@ class Store:
         self.directory = Directory(database, writer, elapsed=elapsed)
         self.accounts = Accounts(database, writer, self.directory, settings, clock=clock)
         self.profiles = Profiles(database, self.directory, settings, clock=clock)
-        self.credentials = Credentials(database, writer, clock=clock)
+        self.credentials = Credentials(database, writer, self.directory, clock=clock)
         self.domains = Domains(database, self.directory, clock=clock)
         self.messages = Messages(database, writer, settings, space=self._space, clock=clock)
         self.listing = Listing(database)
@@ -81,7 +81,7 @@ class Store:
         self.windows = Windows(database, writer, settings, self.maildrops, clock=clock)
         self.sessions = Sessions(database, writer, clock=clock)
         self.tokens = ApiTokens(database, writer, clock=clock)
-        self.factors = Factors(database, writer, clock=clock)
+        self.factors = Factors(database, self.directory, clock=clock)
         self.invites = Invites(database, writer, clock=clock)
         self.leases = Leases(database, writer)
         self.upkeep = Upkeep(

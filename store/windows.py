@@ -28,6 +28,7 @@ from store.writer import Writer
 Key = tuple[int, int]  # maildrop, credential
 
 RETRIEVED = 0  # device_mark.kind
+WHOLE = 10_000  # inboxes of which it is remembered that they are listed whole
 CUTS = 64  # windows kept: what is to be shown is then told by the changes
 
 
@@ -70,10 +71,22 @@ class Windows:
         self._clock = clock
         self._cuts: OrderedDict[Key, Cut] = OrderedDict()
         self._lock = threading.Lock()  # windows are opened in several threads
+        # Of whole inboxes the maildrop's count of changes and its modseq, both before any that came
+        # while it was read; and nothing but a change of the maildrop can cut them.
+        self._whole: OrderedDict[Key, tuple[int, int]] = OrderedDict()
 
     async def open(self, maildrop_id: int, credential_id: int) -> Window:
         """What a session that begins now lists. Raises StorageBusy, StorageFull."""
-        window, floor = await self._database.read(partial(self._open, maildrop_id, credential_id))
+        key = maildrop_id, credential_id
+        count = self._database.changed.count(maildrop_id)
+        if unchanged := self._unchanged(key, count):
+            return unchanged
+        window, floor, whole_at = await self._database.read(partial(self._open, *key))
+        if whole_at is not None and self._database.alone:
+            self._whole[key] = count, whole_at
+            self._whole.move_to_end(key)
+            if len(self._whole) > WHOLE:
+                self._whole.popitem(last=False)
         if floor is not None:
             # Before anything is listed: what is left out now must stay out.
             work = partial(_raise_floor, window, floor, microseconds(self._clock()))
@@ -100,10 +113,19 @@ class Windows:
         window.retrieved = Marks()
         return count
 
+    def _unchanged(self, key: Key, count: int) -> Window | None:
+        """The whole inbox as it was listed last, if nothing has touched the maildrop since."""
+        before = self._whole.get(key)
+        kept = self._maildrops.kept(key[0])
+        if before is None or kept is None or before != (count, kept.modseq):
+            return None
+        self._whole.move_to_end(key)
+        return Window(*key, kept.entries)
+
     def _open(
         self, maildrop_id: int, credential_id: int, connection: Connection
-    ) -> tuple[Window, int | None]:
-        """The window, and the floor if it has to rise."""
+    ) -> tuple[Window, int | None, int | None]:
+        """The window; the floor if it has to rise; at which modseq it is the whole inbox, if so."""
         key = maildrop_id, credential_id
         floor = _floor(key, connection) or 0
         cut = self._again(key, floor, connection)
@@ -111,11 +133,12 @@ class Windows:
             maildrop = self._maildrops.read(maildrop_id, connection)
             entries = maildrop.entries
             if not floor and len(entries) <= self._max_listed:
-                return Window(*key, entries), None  # the usual case: marks change nothing
+                # The usual case: marks change nothing.
+                return Window(*key, entries), None, maildrop.modseq
             marks = Marks(_bitmaps(key, 0, maildrop.modseq // CHUNK, connection))
             cut = cut_anew(maildrop.modseq, entries, marks, floor=floor, most=self._max_listed)
         self._keep(key, cut)
-        return Window(*key, cut.entries), cut.floor if cut.floor > floor else None
+        return Window(*key, cut.entries), cut.floor if cut.floor > floor else None, None
 
     def _again(self, key: Key, floor: int, connection: Connection) -> Cut | None:
         """What is shown now, if what was shown last tells."""

@@ -35,6 +35,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from mail.errors import Failure, OutcomeUnknown, StorageBusy
+from store.changed import TOUCHED
 from store.database import Database, failure_of, probe
 from store.engines import Trouble
 from store.space import Space
@@ -284,8 +285,10 @@ class Writer:
         if not batch:
             return None
         committing = False
+        touched: set[int] = set()
         try:
             with self._engine.begin() as connection:
+                connection.info[TOUCHED] = touched
                 for together, jobs in groupby(batch, key=_kind):
                     _run_jobs(together, list(jobs), connection)
                 committing = True
@@ -296,6 +299,8 @@ class Writer:
                 return Trouble.OURS
             trouble = self._database.backend.trouble(error)
             return Trouble.AWAY if trouble is Trouble.LOST and not committing else trouble
+        finally:  # whatever became of it: before anybody is answered
+            self._database.changed.add(touched)
         return None
 
     def _settle_lost(self, batch: list[_Job]) -> None:

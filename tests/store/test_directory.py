@@ -399,7 +399,7 @@ async def test_an_answer_on_its_way_while_something_changes_is_not_remembered(
         changed.wait()
         return found
 
-    finding = asyncio.create_task(store.directory._read(slow, ANN))  # noqa: SLF001
+    finding = asyncio.create_task(store.directory._look_up(ANN, slow))  # noqa: SLF001
     await asyncio.to_thread(looked.wait)
     await store.domains.change_address(ANN, state=AddressState.CLOSED)
     changed.set()
