@@ -71,7 +71,7 @@ class Visit:
             self._held.pop().release(self.peer)
 
 
-MakeProtocol = Callable[[Visit], asyncio.Protocol]
+MakeProtocol = Callable[[Visit], asyncio.Protocol | asyncio.BufferedProtocol]
 
 
 @dataclass(frozen=True, slots=True)

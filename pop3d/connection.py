@@ -52,7 +52,7 @@ ALPN = ("pop3", "h2", "http/1.1")
 log = structlog.get_logger()
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One client. At most one owed action of the engine is under way, in a task."""
 
     def __init__(self, server: Pop3Server, visit: Visit, *, stls: Tls | None) -> None:
@@ -104,7 +104,13 @@ class Connection(asyncio.Protocol):
     def _say(self, reply: replies.Reply) -> None:
         self._out.add(self._session.say(reply).data)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._server.received
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._received(bytes(self._server.received[:nbytes]))
+
+    def _received(self, data: bytes) -> None:
         if self._why:
             return
         self._active = self._loop.time()

@@ -50,6 +50,11 @@ class Pop3Limits:
     quiet_s: float = 1  # at the end of the server, for a command that is on its way
 
 
+# Octets read at a time: all that a TLS layer holds. What is left there when a connection is closed
+# would reach its client as a reset, before the last reply.
+RECEIVED = 256 * 1024
+
+
 class Pop3Server:
     """Listens, and keeps the connections. `stop` ends the first, `drain` the others."""
 
@@ -70,6 +75,9 @@ class Pop3Server:
         self._limiters = (connections, strangers)
         self._sessions: Counter[tuple[int, str]] = Counter()
         self.open: set[Connection] = set()
+        # For all connections: each takes its octets out at once. Without it every record of TLS
+        # would be read into 256 KiB that are asked of the system and given back.
+        self.received = memoryview(bytearray(RECEIVED))
         self.none_open = asyncio.Event()
         self.none_open.set()
         self.draining_since: float | None = None  # by the loop's clock
