@@ -8,7 +8,7 @@ command is looked at before it comes.
 from __future__ import annotations
 
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Flag, auto
 from typing import Protocol, TypeVar
@@ -49,13 +49,19 @@ class Entry(Protocol):
 
 
 class Entries(Protocol):
-    """The messages of a maildrop, and the same in columns: 16 octets of each id, all sizes."""
+    """The messages of a maildrop, and the same in columns: 16 octets of each id, all sizes.
+
+    `blocks` keeps octets of their listings, which sessions share.
+    """
 
     @property
     def uids(self) -> bytes: ...
 
     @property
     def sizes(self) -> Sequence[int]: ...
+
+    @property
+    def blocks(self) -> dict[Hashable, bytes]: ...
 
     def __len__(self) -> int: ...
 
@@ -277,16 +283,27 @@ class Session:
         return self.entries[number - 1]
 
     def listing(self, column: Column) -> Iterator[bytes]:
-        """Number and `column` of the messages that are not deleted, in blocks."""
+        """Number and `column` of the messages that are not deleted, in blocks.
+
+        A block without a deleted message is the same for all sessions of a snapshot, and is kept
+        with that.
+        """
         yield self.say(replies.LISTING_FOLLOWS).data
+        kept = self.entries.blocks
+        with_gaps = {(number - 1) // LISTED_AT_ONCE for number in self.deleted}
         for start in range(0, len(self.entries), LISTED_AT_ONCE):
-            values = column(self.entries, slice(start, start + LISTED_AT_ONCE))
-            lines = [
-                f"{number} {value}\r\n"
-                for number, value in enumerate(values, start + 1)
-                if number not in self.deleted
-            ]
-            yield "".join(lines).encode("ascii")
+            block = kept.get((column, start))
+            if block is None or start // LISTED_AT_ONCE in with_gaps:
+                values = column(self.entries, slice(start, start + LISTED_AT_ONCE))
+                lines = [
+                    f"{number} {value}\r\n"
+                    for number, value in enumerate(values, start + 1)
+                    if number not in self.deleted
+                ]
+                block = "".join(lines).encode("ascii")
+                if start // LISTED_AT_ONCE not in with_gaps:
+                    kept[column, start] = block
+            yield block
         yield b".\r\n"
 
     def say(self, reply: replies.Reply) -> Send:

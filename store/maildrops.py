@@ -31,7 +31,7 @@ from store.records import (
 )
 from store.writer import Writer
 
-CACHED_MESSAGES = 2_000_000  # of all snapshots kept, about 28 octets each
+CACHED_MESSAGES = 2_000_000  # of all snapshots kept, about 28 octets each; 75 once they are listed
 ROWS = 500  # read at a time: more of them leave the caches of the processor
 CHANGES = 5000  # so many, and the whole inbox is read instead
 ROOM_S = 1.0  # for so long a maildrop that had room is not asked again: its deliveries are counted

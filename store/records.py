@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
@@ -486,9 +486,12 @@ class MaildropEntry:
 
 
 class Entries(Sequence[MaildropEntry]):
-    """Messages of a snapshot in compact arrays, about 28 octets each."""
+    """Messages of a snapshot in compact arrays, about 28 octets each.
 
-    __slots__ = ("_octets", "born", "sizes", "uids")
+    `blocks` is for who writes listings of it: to be kept as long as the snapshot is.
+    """
+
+    __slots__ = ("_octets", "blocks", "born", "sizes", "uids")
 
     def __init__(
         self, uids: bytes, sizes: array[int], born: array[int], octets: int | None = None
@@ -497,6 +500,7 @@ class Entries(Sequence[MaildropEntry]):
         self.sizes = sizes
         self.born = born
         self._octets = octets
+        self.blocks: dict[Hashable, bytes] = {}
 
     @property
     def octets(self) -> int:

@@ -281,3 +281,53 @@ def test_no_octets_raise(wire: bytes) -> None:
     transcript([b"AUTH PLAIN\r\n", wire])
     transcript([b"AUTH LOGIN\r\n", wire])
     transcript([wire], stls=True)
+
+
+MANY = listed(maildrop([120 + number % 7 for number in range(2500)]))
+
+
+def listing(session: Session, command: str) -> bytes:
+    """What the client reads; DELE of what is deleted already is refused."""
+    octets = b""
+    for action in session.receive(f"{command}\r\n".encode()):
+        octets += b"".join(action.blocks) if isinstance(action, SendListing) else said([action])
+    if not session.wants_input:
+        octets += said(session.sent())
+    return octets
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 1),
+            st.one_of(
+                st.sampled_from(["LIST", "UIDL", "RSET"]),
+                st.integers(1, len(MANY)).map(lambda number: f"DELE {number}"),
+            ),
+        ),
+        max_size=12,
+    )
+)
+def test_sessions_of_one_snapshot_list_it_each_without_its_own_deletions(
+    commands: list[tuple[int, str]],
+) -> None:
+    # RFC 1939 section 5: messages marked as deleted are not listed
+    sessions = [Session(TABLE), Session(TABLE)]
+    gone: list[set[int]] = [set(), set()]
+    for session in sessions:
+        session.receive(SIGN_IN)
+        session.logged_in(MANY, MANY.octets)
+    for who, command in [*commands, (0, "LIST"), (1, "LIST"), (0, "UIDL"), (1, "UIDL")]:
+        octets = listing(sessions[who], command)
+        verb, _, number = command.partition(" ")
+        if verb == "DELE":
+            gone[who].add(int(number))
+        elif verb == "RSET":
+            gone[who].clear()
+        else:
+            lines = [
+                f"{n} {entry.size if verb == 'LIST' else entry.uid}"
+                for n, entry in enumerate(MANY, 1)
+                if n not in gone[who]
+            ]
+            assert octets.decode().split("\r\n")[1:] == [*lines, ".", ""]
