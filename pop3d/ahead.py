@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from store.messages import Messages, OpenMessage
     from store.windows import Window
 
-MESSAGES = 8  # at a time
-OCTETS = 32 * 1024  # of them: what a session may hold that its client has not asked for
+MESSAGES = 16  # at a time
+OCTETS = 64 * 1024  # of them: what a session may hold that its client has not asked for
 
 
 class Ahead:
@@ -27,12 +27,18 @@ class Ahead:
         self._expected = -1  # the place of the next one, where they go in order
         self._here: dict[UniqueId, OpenMessage] = {}
 
+    def at_hand(self, uid: UniqueId) -> OpenMessage | None:
+        """One that has been read already and is not to be read again."""
+        if (found := self._here.pop(uid, None)) is not None:
+            self._expected = self._window.place(uid) + 1
+        return found
+
     async def open(self, uid: UniqueId) -> OpenMessage:
         """As `Messages.open`."""
+        if (found := self.at_hand(uid)) is not None:
+            return found
         place = self._window.place(uid)
         in_order, self._expected = place == self._expected, place + 1
-        if (found := self._here.pop(uid, None)) is not None:
-            return found
         self._here = {}
         drop = self._window.maildrop_id
         uids = self._from(place) if in_order else []

@@ -119,6 +119,8 @@ class Connection(asyncio.BufferedProtocol):
             if not self._pipelines:
                 self._note_sent()
         owed = self._reply(self._session.receive(data))
+        while isinstance(owed, SendMessage) and self._send_at_hand(owed):
+            owed = self._reply(self._message_sent(owed))
         if owed:
             self._owed = owed
             self._task = self._loop.create_task(self._work(owed), context=self._context)
@@ -347,6 +349,18 @@ class Connection(asyncio.BufferedProtocol):
                 self.cut("message broken off")
                 return []
             return self._session.message_failed(failure)
+        return self._message_sent(action)
+
+    def _send_at_hand(self, action: SendMessage) -> bool:
+        """Without a task, which would cost more than the message does."""
+        assert self._ahead
+        opened = self._ahead.at_hand(action.uid) if self._out.writable else None
+        if opened is None:
+            return False
+        self._out.add_whole(opened, action)
+        return True
+
+    def _message_sent(self, action: SendMessage) -> list[Action]:
         if action.body_lines is None:
             self._retrieved += 1
             self._retrieved_octets += action.size

@@ -60,6 +60,17 @@ class Outbox:
         if len(self._gathered) >= GATHERED:
             await self.flushed()
 
+    def add_whole(self, opened: OpenMessage, action: SendMessage) -> None:
+        """First line, message, dot, of one whose octets are all here and not many."""
+        message, octets = opened.message, opened.whole()
+        if action.body_lines is not None:
+            octets = TopCut(message.header_size, action.body_lines).feed(octets)
+        if message.dotted:
+            octets = Stuffer().feed(octets)
+        self.add(action.reply + octets + b".\r\n")
+        if len(self._gathered) >= GATHERED:
+            self.flush()
+
     async def add_message(self, opened: OpenMessage, action: SendMessage) -> None:
         """First line, message, dot. Where it fails and `halfway` is not set, nothing was added."""
         message, body_lines = opened.message, action.body_lines

@@ -232,13 +232,22 @@ async def test_messages_in_any_order_and_again_are_what_they_are(place: Place) -
             assert await client.message() == content(sizes[number - 1])
 
 
-async def test_one_damaged_message_among_others_is_refused_alone(place: Place) -> None:
+async def test_tops_of_messages_in_order_are_what_they_are(place: Place) -> None:
+    """TOP reads what is in memory as RETR does, and without it."""
+    await place.fill(*range(41, 51))
+    async with running(place) as live:
+        client = await live.signed_in()
+        client.send(b"".join(b"TOP %d 1\r\nRETR %d\r\n" % (n, n) for n in range(1, 11)))
+        client.send(b"QUIT\r\n")
+        expected = b"".join(wire(size, 1) + wire(size, None) for size in range(41, 51))
+        assert (await client.rest()).startswith(expected)
+
+
+@pytest.mark.parametrize("damage", ["body_chunk SET frame = x'00'", "body SET sha256 = x'00'"])
+async def test_one_damaged_message_among_others_is_refused_alone(damage: str, place: Place) -> None:
     await place.fill(*range(41, 51))
     with sqlite3.connect(place.file) as database:
-        database.execute(
-            "UPDATE body_chunk SET frame = x'00' WHERE uid ="
-            " (SELECT uid FROM message WHERE size = 46)"
-        )
+        database.execute(f"UPDATE {damage} WHERE uid = (SELECT uid FROM message WHERE size = 46)")
     database.close()
     async with running(place) as live:
         client = await live.signed_in()
