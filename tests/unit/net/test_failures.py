@@ -90,7 +90,8 @@ def test_a_storm_of_wrong_secrets_takes_little_room() -> None:
             failures.add("ann", Peer(f"10.0.{host >> 8}.{host & 255}", 1), secret_hash=number)
     held = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    assert held < 100_000
+    # 50 of 8 octets for each client, and its entries in two tables: objects would take 300,000.
+    assert held < 150_000
 
 
 def test_a_client_is_forgiven_and_no_other() -> None:
