@@ -27,7 +27,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeEngine
 
 METADATA = MetaData()
-NEWEST = "2026.6"  # the last step of store/migrations
+NEWEST = "2026.7"  # the last step of store/migrations
 
 
 def text(characters: int) -> TypeEngine[str]:

@@ -5,11 +5,13 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -216,17 +218,32 @@ def test_work_left_to_do_is_not_kept_in_the_tree() -> None:
     assert not breaches
 
 
+PIN = re.compile(r"([a-z0-9-]+)(?:\[([a-z0-9,-]+)\])?==([\w.]+)( ; [\w .'<>=!]+)? \\")
+
+
 def locked(name: str) -> dict[str, str]:
     """Package to version, and a failure for a line that is neither a pin, a hash nor a comment."""
     pins = {}
     for line in (ROOT / name).read_text("utf-8").splitlines():
-        pin = re.fullmatch(r"([a-z0-9-]+)==([\w.]+)( ; [\w .'<>=!]+)? \\", line)
+        pin = PIN.fullmatch(line)
         if pin:
-            pins[pin[1]] = pin[2]
+            pins[pin[1]] = pin[3]
         else:
             assert re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?| *#.*", line), line
             assert not re.search(r"://| /|index|links", line), line
     return pins
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_an_extra_that_a_package_asks_for_is_in_its_pin(name: str) -> None:
+    """pip takes a pin without it for another requirement, and looks for the newest release."""
+    pins = filter(None, map(PIN.fullmatch, (ROOT / name).read_text("utf-8").splitlines()))
+    pinned = {pin[1]: set(filter(None, (pin[2] or "").split(","))) for pin in pins}
+    installed = {canonicalize_name(each.name): each for each in distributions()}
+    for package in pinned.keys() & installed.keys():
+        for asked in map(Requirement, installed[package].requires or []):
+            if asked.marker is None or asked.marker.evaluate({"extra": ""}):
+                assert asked.extras <= pinned.get(canonicalize_name(asked.name), set()), package
 
 
 def test_the_pinned_lists_satisfy_the_project() -> None:
