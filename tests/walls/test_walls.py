@@ -239,7 +239,7 @@ def test_an_extra_that_a_package_asks_for_is_in_its_pin(name: str) -> None:
     """pip takes a pin without it for another requirement, and looks for the newest release."""
     pins = filter(None, map(PIN.fullmatch, (ROOT / name).read_text("utf-8").splitlines()))
     pinned = {pin[1]: set(filter(None, (pin[2] or "").split(","))) for pin in pins}
-    installed = {canonicalize_name(each.name): each for each in distributions()}
+    installed = {str(canonicalize_name(each.name)): each for each in distributions()}
     for package in pinned.keys() & installed.keys():
         for asked in map(Requirement, installed[package].requires or []):
             if asked.marker is None or asked.marker.evaluate({"extra": ""}):
