@@ -18,8 +18,13 @@ UID_LENGTH = 26
 ROW_ID_LENGTH = 11
 
 
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+
+
 def _encode(number: int, length: int) -> str:
-    return "".join(_ALPHABET[number >> shift & 31] for shift in range(5 * (length - 1), -1, -5))
+    even = length + length % 2
+    pairs = [_PAIRS[number >> shift & 1023] for shift in range(5 * (even - 2), -1, -10)]
+    return "".join(pairs)[even - length :]
 
 
 def _decode(text: str, length: int) -> int:
