@@ -21,6 +21,8 @@ OCTETS = 64 * 1024  # of them: what a session may hold that its client has not a
 class Ahead:
     """Of one session."""
 
+    __slots__ = ("_expected", "_here", "_messages", "_window")
+
     def __init__(self, messages: Messages, window: Window) -> None:
         self._messages = messages
         self._window = window

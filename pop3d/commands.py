@@ -223,7 +223,7 @@ def top(session: Session, n: int, body_lines: int) -> list[Action]:
 def dele(session: Session, n: int) -> list[Action]:
     """RFC 1939 section 5: only marked; QUIT removes."""
     session.octets -= session.entry(n).size
-    session.deleted.add(n)
+    session.deleted[n] = None
     return [session.say(replies.DONE)]
 
 

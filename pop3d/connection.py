@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterator
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, cast
 
 import structlog
@@ -55,10 +54,19 @@ log = structlog.get_logger()
 class Connection(asyncio.BufferedProtocol):
     """One client. At most one owed action of the engine is under way, in a task."""
 
+    # A thousand sessions may be idle at once: without these each would hold a dictionary.
+    __slots__ = (
+        *("peer", "_server", "_visit", "_loop", "_stls", "_session", "_account", "_owed", "_task"),
+        *("_stall", "_closing", "_out", "_window", "_ahead", "_sent", "_pipelines", "_lost"),
+        *("_why", "_retrieved", "_retrieved_octets", "_removed", "_transport", "_cid"),
+        *("_began", "_active"),
+    )
+
     def __init__(self, server: Pop3Server, visit: Visit, *, stls: Tls | None) -> None:
         self._server = server
         self._visit = visit
         self.peer = visit.peer
+        self._cid = secrets.token_hex(4)
         self._loop = asyncio.get_running_loop()
         self._stls = stls
         self._session = Session(TABLE, State.CLEARTEXT if stls else State.AUTHORIZATION)
@@ -66,11 +74,12 @@ class Connection(asyncio.BufferedProtocol):
         self._owed: Action | None = None
         self._task: asyncio.Task[None] | None = None
         self._stall: asyncio.TimerHandle | None = None
-        self._watch: asyncio.TimerHandle | None = None
+        self._closing: asyncio.TimerHandle | None = None
         self._out = Outbox()
         self._window: Window | None = None
         self._ahead: Ahead | None = None
-        self._sent: set[UniqueId] = set()  # whole, and nothing was heard of the client since
+        # Whole, and nothing was heard of the client since. A set takes more while it is empty.
+        self._sent: dict[UniqueId, None] = {}
         self._pipelines = False  # it has sent commands without waiting for answers
         self._lost = False
         self._why = ""  # set once it is closing
@@ -80,10 +89,6 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         self._out.use(self._transport)
         self._began = self._active = self._loop.time()
-        self._context = copy_context()
-        self._context.run(
-            structlog.contextvars.bind_contextvars, cid=secrets.token_hex(4), peer=self.peer.ip
-        )
         self._server.began(self)
         refused = self._visit.refused
         if refused is not None:
@@ -92,7 +97,6 @@ class Connection(asyncio.BufferedProtocol):
         elif self._came_for_pop3():
             self._say(replies.GREETING)
             self._out.flush()
-            self._look_at_clock()
 
     def _came_for_pop3(self) -> bool:
         in_tls = self._transport.get_extra_info("ssl_object")
@@ -123,9 +127,16 @@ class Connection(asyncio.BufferedProtocol):
             owed = self._reply(self._message_sent(owed))
         if owed:
             self._owed = owed
-            self._task = self._loop.create_task(self._work(owed), context=self._context)
+            self._task = self._loop.create_task(self._work(owed), context=self._context())
             self._task.add_done_callback(self._worked)
             self._steer_reading()
+
+    def _context(self) -> Context:
+        """For what is logged on the way. A session at rest has none: it would take its place."""
+        context = copy_context()
+        bind = structlog.contextvars.bind_contextvars
+        context.run(bind, cid=self._cid, peer=self.peer.ip)
+        return context
 
     def eof_received(self) -> None:
         """The transport closes by itself: TLS connections are not half-closed here."""
@@ -136,7 +147,7 @@ class Connection(asyncio.BufferedProtocol):
         self._lost = True
         if isinstance(self._owed, StartTls):
             self._why = self._why or "handshake"
-        for timer in (self._watch, self._stall):
+        for timer in (self._closing, self._stall):
             if timer:
                 timer.cancel()
         if self._task is None:
@@ -157,11 +168,6 @@ class Connection(asyncio.BufferedProtocol):
         self._out.resume()
         self._steer_reading()
 
-    def wind_up(self) -> None:
-        """The server drains: the clock goes by another limit from now on."""
-        if not (self._why or self._lost):
-            self._look_at_clock()
-
     def cut(self, why: str) -> None:
         """Ends the connection now; what is not written yet is dropped."""
         self._why = self._why or why
@@ -174,18 +180,19 @@ class Connection(asyncio.BufferedProtocol):
         # Octets left unread would make the TLS layer drop the close, and replies with it.
         self._transport.resume_reading()
         self._transport.close()
-        if self._watch:
-            self._watch.cancel()
+        if self._closing:
+            self._closing.cancel()
         # Without TLS the transport itself would wait for its reader for ever.
-        self._watch = self._loop.call_later(self._server.limits.close_s, self._transport.abort)
+        self._closing = self._loop.call_later(self._server.limits.close_s, self._transport.abort)
 
     def _end(self) -> None:
         if self._account:
             self._server.sign_out(self._account, self.peer)
         self._visit.leave()
-        self._context.run(
-            log.info,
+        log.info(
             "pop3.end",
+            cid=self._cid,
+            peer=self.peer.ip,
             account=self._account.id if self._account else None,
             retr=f"{self._retrieved}/{self._retrieved_octets}",
             dele=self._removed,
@@ -195,7 +202,8 @@ class Connection(asyncio.BufferedProtocol):
             self._server.ended(self)
             return
         # Without QUIT the marks are written only now; `drain` waits for that.
-        self._task = self._loop.create_task(self._write_marks(self._window), context=self._context)
+        writing = self._write_marks(self._window)
+        self._task = self._loop.create_task(writing, context=self._context())
         self._task.add_done_callback(lambda _task: self._server.ended(self))
 
     def _steer_reading(self) -> None:
@@ -207,13 +215,13 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._transport.pause_reading()
 
-    def _look_at_clock(self) -> None:
-        """One timer for three limits: to sign in, to send something, to come to an end; and for
-        that of a server that drains.
+    def look_at_clock(self, now: float) -> None:
+        """Ends the connection when it has come to a limit: to sign in, to send something, to come
+        to an end, or that of a server that drains. `now` is of the loop's clock.
         """
-        if self._watch:
-            self._watch.cancel()
-        limits, now = self._server.limits, self._loop.time()
+        if self._why or self._lost:
+            return
+        limits = self._server.limits
         draining = self._server.draining_since
         active = now if self._task or not self._out.writable else self._active
         if draining is not None:
@@ -224,11 +232,9 @@ class Connection(asyncio.BufferedProtocol):
             due, why = min(
                 (active + limits.idle_s, "idle"), (self._began + limits.session_s, "session time")
             )
-        if now < due:
-            self._watch = self._loop.call_at(due, self._look_at_clock)
-        elif self._task:
+        if now >= due and self._task:
             self.cut(why)
-        else:
+        elif now >= due:
             self._close(why)  # RFC 1939 section 3: without a response
 
     def _reply(self, actions: list[Action]) -> Action | None:
@@ -274,7 +280,8 @@ class Connection(asyncio.BufferedProtocol):
             case SendMessage():
                 return await self._send_message(owed)
             case SendListing(blocks):
-                return await self._send_listing(blocks)
+                await self._out.add_listing(blocks)
+                return self._session.sent()
             case Commit():
                 self._out.flush()
                 return await self._commit(owed)
@@ -325,20 +332,12 @@ class Connection(asyncio.BufferedProtocol):
             return self._session.login_refused(failure)
         self._server.metrics.add(POP3_SIGN_INS)
         self._account, self._window = signed_in.account, window
-        self._ahead = Ahead(self._server.store.messages, window)
         self._visit.give_up(self._server.strangers)
-        self._look_at_clock()
         return self._session.logged_in(window.entries, window.entries.octets)
 
-    async def _send_listing(self, blocks: Iterator[bytes]) -> list[Action]:
-        for block in blocks:
-            self._out.add(block)
-            await self._out.settled()
-            await asyncio.sleep(0)
-        return self._session.sent()
-
     async def _send_message(self, action: SendMessage) -> list[Action]:
-        assert self._ahead
+        assert self._window
+        self._ahead = self._ahead or Ahead(self._server.store.messages, self._window)
         try:
             opened = await self._ahead.open(action.uid)
             await self._out.add_message(opened, action)
@@ -353,8 +352,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _send_at_hand(self, action: SendMessage) -> bool:
         """Without a task, which would cost more than the message does."""
-        assert self._ahead
-        opened = self._ahead.at_hand(action.uid) if self._out.writable else None
+        if self._ahead is None or not self._out.writable:
+            return False
+        opened = self._ahead.at_hand(action.uid)
         if opened is None:
             return False
         self._out.add_whole(opened, action)
@@ -364,7 +364,7 @@ class Connection(asyncio.BufferedProtocol):
         if action.body_lines is None:
             self._retrieved += 1
             self._retrieved_octets += action.size
-            self._sent.add(action.uid)
+            self._sent[action.uid] = None
         return self._session.sent()
 
     async def _commit(self, action: Commit) -> list[Action]:

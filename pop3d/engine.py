@@ -215,13 +215,19 @@ class Table:
 class Session:
     """The protocol state of one connection. Commands read and change its public attributes."""
 
+    __slots__ = (
+        *("table", "state", "language", "user", "entries", "deleted", "octets"),
+        *("_buffer", "_step", "_owed", "_refusals", "_login_failures"),
+    )
+
     def __init__(self, table: Table, state: State = State.AUTHORIZATION) -> None:
         self.table = table
         self.state = state
         self.language = replies.DEFAULT_LANGUAGE
         self.user: str | None = None  # taken by USER, used up by PASS
         self.entries: Entries  # from the login on
-        self.deleted: set[int] = set()  # message numbers
+        # Message numbers. A set takes more while it is empty.
+        self.deleted: dict[int, None] = {}
         self.octets = 0  # of the messages not deleted
         self._buffer = bytearray()
         self._step: Step | None = None  # what the next line answers, inside AUTH

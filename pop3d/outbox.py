@@ -7,6 +7,7 @@ goes out in pieces, so that a session holds little of it at a time.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mail.lines import Stuffer, TopCut
@@ -22,11 +23,12 @@ HIGH_WATER = 64 * 1024  # octets that may wait in a transport before we wait too
 class Outbox:
     """`use` comes first. The driver says when the transport pauses and resumes writing."""
 
+    __slots__ = ("_gathered", "_resumed", "_transport", "halfway")
+
     def __init__(self) -> None:
         self.halfway = False  # a part of a message is written
         self._gathered = bytearray()
-        self._writable = asyncio.Event()
-        self._writable.set()
+        self._resumed: asyncio.Event | None = None  # None: may write
 
     def use(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -34,13 +36,15 @@ class Outbox:
 
     @property
     def writable(self) -> bool:
-        return self._writable.is_set()
+        return self._resumed is None
 
     def pause(self) -> None:
-        self._writable.clear()
+        self._resumed = self._resumed or asyncio.Event()
 
     def resume(self) -> None:
-        self._writable.set()
+        if self._resumed:
+            self._resumed.set()
+        self._resumed = None
 
     def add(self, octets: bytes | bytearray) -> None:
         self._gathered += octets
@@ -53,12 +57,19 @@ class Outbox:
     async def flushed(self) -> None:
         """All is written, and the client has taken most of it."""
         self.flush()
-        await self._writable.wait()
+        while self._resumed:
+            await self._resumed.wait()
 
     async def settled(self) -> None:
         """`flushed`, once so much is gathered that it is worth a write."""
         if len(self._gathered) >= GATHERED:
             await self.flushed()
+
+    async def add_listing(self, blocks: Iterator[bytes]) -> None:
+        for block in blocks:
+            self.add(block)
+            await self.settled()
+            await asyncio.sleep(0)  # nobody waits for a long one
 
     def add_whole(self, opened: OpenMessage, action: SendMessage) -> None:
         """First line, message, dot, of one whose octets are all here and not many."""

@@ -81,6 +81,7 @@ class Pop3Server:
         self.none_open = asyncio.Event()
         self.none_open.set()
         self.draining_since: float | None = None  # by the loop's clock
+        self._clocks: asyncio.TimerHandle | None = None
         self._listeners: list[Listener] = []
 
     def start(
@@ -118,8 +119,7 @@ class Pop3Server:
         """
         self.stop()
         self.draining_since = asyncio.get_running_loop().time()
-        for connection in tuple(self.open):
-            connection.wind_up()
+        self._look_at_clocks()
         try:
             async with asyncio.timeout(seconds):
                 await self.none_open.wait()
@@ -143,8 +143,29 @@ class Pop3Server:
     def began(self, connection: Connection) -> None:
         self.open.add(connection)
         self.none_open.clear()
+        if self._clocks is None:
+            self._set_clocks()
 
     def ended(self, connection: Connection) -> None:
         self.open.remove(connection)
         if not self.open:
             self.none_open.set()
+
+    def _look_at_clocks(self) -> None:
+        """One timer for all connections: one of each would take half a kilobyte."""
+        now = asyncio.get_running_loop().time()
+        for connection in tuple(self.open):
+            connection.look_at_clock(now)
+        self._set_clocks()
+
+    def _set_clocks(self) -> None:
+        """Looked at so often that none is late by more than a quarter of its limit, or a second."""
+        if self._clocks:
+            self._clocks.cancel()
+        self._clocks = None
+        if self.open:
+            limits = self.limits
+            shortest = min(limits.login_s, limits.idle_s, limits.session_s, 4)
+            seconds = (shortest if self.draining_since is None else limits.quiet_s) / 4
+            loop = asyncio.get_running_loop()
+            self._clocks = loop.call_later(seconds, self._look_at_clocks)

@@ -3,6 +3,8 @@
 import ast
 import os
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import distributions
@@ -216,6 +218,26 @@ def test_work_left_to_do_is_not_kept_in_the_tree() -> None:
         if mark.search(line)
     ]
     assert not breaches
+
+
+def test_serving_takes_along_nothing_that_only_looks_nice() -> None:
+    """It would be 3 MiB of every process."""
+    serve = [sys.executable, "-X", "importtime", "-c", _SERVE]
+    done = subprocess.run(serve, cwd=ROOT, check=True, capture_output=True, text=True)
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert {"structlog.dev", "server.compose"} <= loaded
+    assert not loaded & {"rich.console", "pygments"}
+
+
+_SERVE = """
+import sys
+from server.start import main
+sys.argv = ["restante", "version"]
+try:
+    main()
+finally:
+    import server.compose
+"""
 
 
 PIN = re.compile(r"([a-z0-9-]+)(?:\[([a-z0-9,-]+)\])?==([\w.]+)( ; [\w .'<>=!]+)? \\")
