@@ -66,8 +66,7 @@ class Digest:
     """`limit` names the first limit that was met: what is behind it is None, empty or cut.
 
     `attachments` None: not even how many there are is known. `elsewhere`: pictures may lie on
-    other machines. `words`: those of the text, folded, each once, in order (they compress better
-    so) and with a space between them.
+    other machines. `words`: those of the text, folded, each once and with a space between them.
     """
 
     limit: str | None = None
@@ -111,7 +110,7 @@ def digest(content: bytes, wish: Wish) -> Digest:
         reply_to=_people(block, b"reply-to"),
         attachments=attachments,
         elsewhere=elsewhere,
-        words=" ".join(sorted(words(plain(content)))) if wish.words else "",
+        words=" ".join(words(plain(content))) if wish.words else "",
     )
 
 

@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from store.faults import hide_values
+from store.packed_words import unpacked
 
 MIB = 1024 * 1024
 OLDEST_SQLITE = (3, 40, 1)
@@ -166,6 +167,7 @@ def _sqlite(url: URL) -> Backend:
         raise StoreUnfit(f"SQLite {sqlite3.sqlite_version} is too old: 3.40.1 is needed")
 
     def prepare(connection: sqlite3.Connection, writes: bool) -> None:  # noqa: FBT001
+        connection.create_function("unpacked", 1, unpacked, deterministic=True)
         pragmas = _WRITER_PRAGMAS if writes else _READER_PRAGMAS
         for name, needed in pragmas.items():
             # What the file has already is not set again: auto_vacuum would be a commit, and with

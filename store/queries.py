@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count
 
-from sqlalchemy import ColumnElement, and_, false, func, not_, or_, select, true
+from sqlalchemy import ColumnElement, Text, and_, false, func, not_, or_, select, true
 
 from mail import query
 from mail.ident import UniqueId
@@ -91,7 +91,7 @@ class Conditions:
                     *before, last = words
                     terms += [*((word, False) for word in before), (last, beginning)]
                     if before:
-                        conditions.append(_phrase(words, beginning=beginning))
+                        conditions.append(_phrase(self._backend, words, beginning=beginning))
         if not terms:
             return _M.uid.in_(select(_DOC.uid).where(*conditions))
         return self._among(conditions, terms)
@@ -130,12 +130,15 @@ def needs_rows(wanted: Query) -> bool:
     return False
 
 
-def _phrase(words: Sequence[str], *, beginning: bool) -> ColumnElement[bool]:
+def _phrase(backend: Backend, words: Sequence[str], *, beginning: bool) -> ColumnElement[bool]:
     """That the words stand one behind the other. A document's words are marked and in order."""
+    text: ColumnElement[str] = _DOC.words
+    if backend.name == "sqlite":
+        text = func.unpacked(_DOC.words, type_=Text)
     row = "".join(f" w{word}" for word in words)
     if beginning:
-        return _DOC.words.contains(row, autoescape=True)
-    return (_DOC.words + " ").contains(row + " ", autoescape=True)
+        return text.contains(row, autoescape=True)
+    return (text + " ").contains(row + " ", autoescape=True)
 
 
 def _delivered_to(address: str) -> ColumnElement[bool]:

@@ -8,13 +8,12 @@ row's maildrop_id; the token spares a look at the entries of other maildrops.
 
 The index follows the rows within the same transaction. Rows go through `remember`, `forget` and
 `forget_all` alone: on SQLite the index is a table of its own that must be told, with the very words
-when a document goes. Nothing else reads them there, so that they are kept compressed.
+when a document goes. Only a search for a phrase reads them there too: they are kept compressed.
 """
 
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -35,6 +34,7 @@ from mail.text import fold
 from mail.text import words as words_in
 from store import schema
 from store.engines import Backend
+from store.packed_words import packed, unpacked
 
 FOLLOWER = "search"  # follower.name
 
@@ -54,15 +54,14 @@ class Document:
     def of(cls, message: Any, body: str) -> Document:
         """From a row of `message` and the words of its text."""
         facts = words_in(f"{message.subject} {message.from_text} {message.to_text}")
-        among = f" {body} "
-        words = [*[word for word in facts if f" {word} " not in among], *[body] * bool(body)]
+        words = ["w" + word for word in dict.fromkeys([*facts, *body.split()])]
         return cls(
             maildrop_id=message.maildrop_id,
             uid=message.uid,
             from_text=folded(message.from_text, 320),
             to_text=folded(message.to_text, 500),
             subject=folded(message.subject, 500),
-            words=" ".join([_token(message.maildrop_id), *words]).replace(" ", " w"),
+            words=" ".join([_token(message.maildrop_id), *words]),
         )
 
 
@@ -70,7 +69,7 @@ def remember(connection: Connection, backend: Backend, documents: Sequence[Docum
     """Adds documents that are not there yet."""
     rows = [asdict(document) for document in documents]
     if backend.name == "sqlite":
-        connection.execute(_ADD_ROW, [row | {"words": _packed(row["words"])} for row in rows])
+        connection.execute(_ADD_ROW, [row | {"words": packed(row["words"])} for row in rows])
         connection.execute(_ADD_ENTRY, rows)
     else:
         connection.execute(insert(schema.search_doc), rows)
@@ -84,7 +83,7 @@ def forget(
     chosen = (doc.maildrop_id == maildrop_id, doc.uid.in_(uids))
     if backend.name == "sqlite":
         entries = [
-            {"id": number, "words": _unpacked(words)}
+            {"id": number, "words": unpacked(words)}
             for number, words in connection.execute(select(_NUMBER, doc.words).where(*chosen))
         ]
         if entries:
@@ -195,12 +194,3 @@ _ADD_ENTRY = text(
 _DROP_ENTRY = text(
     "INSERT INTO search_index (search_index, rowid, words) VALUES ('delete', :id, :words)"
 )
-
-
-def _packed(words: str) -> bytes:
-    return zlib.compress(words.encode())
-
-
-def _unpacked(words: str | bytes) -> str:
-    """Those of documents made before step 2026.7 are text."""
-    return words if isinstance(words, str) else zlib.decompress(words).decode()
